@@ -1,0 +1,39 @@
+# One place for every task; each target makes its own .venv first. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --prefer-binary -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(READY) ## raw text → trained model → working semantic search, offline, in three minutes
+	$(BIN)/nlpkit demo
+
+test: $(READY) ## the test suite
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## static types
+	$(BIN)/mypy
+
+check: lint types test ## lint, types, then the tests (docs' commands among them): what CI runs
+
+bench: $(READY) ## benchmarks (DATA=folder for those that read data sets)
+	$(BIN)/python benchmarks/startup.py
+
+clean: ## remove the environment and caches (runs/, corpora/ and indexes/ stay)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

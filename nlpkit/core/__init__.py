@@ -1,0 +1,1 @@
+"""Layers and networks with no opinion: they know no task."""

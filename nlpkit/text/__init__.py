@@ -1,0 +1,1 @@
+"""Text: reading and writing documents, standardizing, tokenizing. No torch."""

@@ -1,0 +1,1 @@
+"""The one training loop, optimizers, evaluation, the run folder, the device."""

@@ -1,0 +1,1 @@
+"""Word vectors: GloVe counting and training, neighbours, analogies. No torch."""
