@@ -78,7 +78,7 @@ def _application(only: str | None = None) -> Any:
         if name == only or full:
             loaded = import_module(f"nlpkit.cli.{module}")
             if hasattr(loaded, "app"):
-                app.add_typer(loaded.app, name=name, help=summary, rich_markup_mode=None)
+                app.add_typer(loaded.app, name=name, help=summary)
             else:
                 app.command(name)(loaded.command)
         elif only is None:

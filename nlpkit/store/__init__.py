@@ -1,1 +1,1 @@
-"""How an artefact lies on disk: atomic files, sealed folders, checked logs, locks. Nothing here knows what is inside."""
+"""How an artefact lies on disk: atomic files, sealed folders, checked logs, locks."""

@@ -70,8 +70,8 @@ def seal(
 ) -> Manifest:
     """Hash every file of ``folder`` and write its manifest (last, atomically).
 
-    Left out: hidden files, the names in ``leave`` (append-only logs that carry their own checksums) and folders
-    that have a manifest of their own. ``known`` gives hashes that were computed while writing.
+    Left out: hidden files, the names in ``leave`` (append-only logs that carry their own checksums) and
+    folders that have a manifest of their own. ``known`` gives hashes that were computed while writing.
     """
     folder = Path(folder)
     known = known or {}
