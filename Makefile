@@ -7,7 +7,7 @@ DATA ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types bench clean
+.PHONY: help demo test check lint types bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: lint types test ## lint, types, then the tests (docs' commands among them
 
 bench: $(READY) ## benchmarks (DATA=folder for those that read data sets)
 	$(BIN)/python benchmarks/startup.py
+
+docs: $(READY) ## write docs/cli.md from the code
+	$(BIN)/python docs/generate_cli.py
 
 clean: ## remove the environment and caches (runs/, corpora/ and indexes/ stay)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -107,7 +107,7 @@ def run(argv: list[str]) -> int:
     if flags["debug"]:
         os.environ["NLPKIT_DEBUG"] = "1"
     try:
-        code = _invoke(kept)
+        code = invoke(kept)
         sys.stdout.flush()
         return code
     except BaseException as failure:
@@ -118,7 +118,8 @@ def run(argv: list[str]) -> int:
         return _explain(failure)
 
 
-def _invoke(argv: list[str]) -> int:
+def invoke(argv: list[str]) -> int:
+    """Run one command line; what fails is raised."""
     from nlpkit.errors import NothingToRead, UsageError, did_you_mean
 
     verb = next((word for word in argv if not word.startswith("-")), None)
@@ -139,6 +140,8 @@ def _explain(failure: BaseException) -> int:
     """Print the one line that a failure deserves; its exit code."""
     from nlpkit import console, errors
 
+    if isinstance(failure, SystemExit) and isinstance(failure.__context__, BrokenPipeError):
+        failure = failure.__context__  # typer turns a broken pipe into exit 1
     if isinstance(failure, SystemExit):
         return failure.code if isinstance(failure.code, int) else 1
     if isinstance(failure, BrokenPipeError):

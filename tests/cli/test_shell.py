@@ -70,7 +70,7 @@ def test_failures_have_their_exit_code(
     def fail(_: list[str]) -> int:
         raise failure
 
-    monkeypatch.setattr(cli, "_invoke", fail)
+    monkeypatch.setattr(cli, "invoke", fail)
     assert cli.run([]) == code
     assert capfd.readouterr().err.count("\n") == (0 if isinstance(failure, KeyboardInterrupt) else 1)
 

@@ -1,0 +1,201 @@
+"""From what a person names (files, a folder of parts, a shard, «digits») to the data object of a kind of model.
+
+Text kinds need a tokenizer: the one given, or one that is trained on the training texts and kept with the run.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nlpkit import console
+from nlpkit.data import images, labelled, pairs, tokens
+from nlpkit.data.images import ImageData, ImagesConfig
+from nlpkit.data.labelled import LabelledConfig, LabelledData
+from nlpkit.data.language import LanguageConfig, LanguageData
+from nlpkit.data.pairs import PairData, PairsConfig, ScoredPairData
+from nlpkit.data.records import parts_of
+from nlpkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from nlpkit.text.tokenizer import Tokenizer
+
+CONFIGS: dict[str, type] = {
+    "mlm": LanguageConfig,
+    "clm": LanguageConfig,
+    "classifier": LabelledConfig,
+    "biencoder": PairsConfig,
+    "crossencoder": PairsConfig,
+    "cnn": ImagesConfig,
+    "vae": ImagesConfig,
+}
+TEXT = ("mlm", "clm", "classifier", "biencoder", "crossencoder")
+LANGUAGE = ("mlm", "clm")
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The data of a run, its tokenizer, and what it decides about the model's config (``fill``)."""
+
+    data: Any
+    tokenizer: "Tokenizer | None"
+    fill: dict[str, Any] = field(default_factory=dict)
+
+
+def assemble(
+    kind: str,
+    paths: Sequence[str],
+    config: Any,
+    folder: Path,
+    *,
+    valid: str = "",
+    tokenizer: "Tokenizer | None" = None,
+    seed: int = 0,
+) -> Assembled:
+    """The data of ``kind`` from ``paths``; what is made on the way (tokens, a tokenizer) is kept in ``folder``.
+
+    Raises UsageError for a missing or unfit file, DataError for empty or malformed data.
+    """
+    if kind in LANGUAGE:
+        return _language(kind, paths, config, folder, valid, tokenizer, seed)
+    if len(paths) != 1:
+        raise UsageError(
+            f"train {kind} takes one --data (a file or a folder with train, valid and test), got {len(paths)}"
+        )
+    if kind in TEXT:
+        return _texts(kind, paths[0], config, folder, valid, tokenizer, seed)
+    data = ImageData(images.load(paths[0]), config, seed=seed)
+    channels, height, width = data.parts["train"].pixels.shape[1:]
+    if height != width:
+        raise DataError(f"{paths[0]}: images of {height}×{width}; square ones are needed")
+    fill: dict[str, Any] = {"in_channels": channels, "size": height}
+    return Assembled(data, None, {**fill, "labels": [str(i) for i in range(data.classes)]})
+
+
+def part_files(path: str) -> dict[str, Path]:
+    """The files of a data path by part: of a folder its train, valid and test; a file is train."""
+    if not Path(path).is_dir():
+        return {"train": Path(path)}
+    found = parts_of(Path(path))
+    if "train" not in found:
+        raise UsageError(f"{path}: the folder has no train.tsv, .csv or .jsonl (plain or compressed)")
+    return found
+
+
+def is_shard(path: str) -> bool:
+    """Whether a path is a token shard with its sidecar."""
+    found = Path(path)
+    return found.suffix in (".npy", ".bin") and found.with_suffix(".json").is_file()
+
+
+def _texts(
+    kind: str, path: str, config: Any, folder: Path, valid: str, tokenizer: "Tokenizer | None", seed: int
+) -> Assembled:
+    files = part_files(path)
+    held_path = Path(valid) if valid else files.get("valid")
+    read: Any = labelled.read_labelled if kind == "classifier" else pairs.read_pairs
+    train = read(files["train"], config)
+    texts = train.texts if kind == "classifier" else train.queries
+    if held_path is not None:
+        held = read(held_path, config)
+    else:
+        chosen = labelled.held_out(texts, config.valid_fraction)
+        train, held = train.take(~chosen), train.take(chosen)
+        texts = train.texts if kind == "classifier" else train.queries
+    labelled.note_leak(texts, held.texts if kind == "classifier" else held.queries)
+    if tokenizer is None:
+        learn = train.texts if kind == "classifier" else [*train.queries, *train.docs]
+        way = getattr(config, "tokenizer", "bpe")
+        tokenizer = own_tokenizer(iter(learn), way, config.vocab_size, folder / "tokenizer")
+    if kind == "classifier":
+        data: Any = LabelledData(train, held, tokenizer, config, seed=seed)
+        return Assembled(data, tokenizer, {"vocab": tokenizer.vocab_size, "labels": data.labels})
+    data = (PairData if kind == "biencoder" else ScoredPairData)(train, held, tokenizer, config, seed=seed)
+    return Assembled(data, tokenizer, {"vocab": tokenizer.vocab_size})
+
+
+def own_tokenizer(texts: Iterator[str], kind: str, vocab_size: int, folder: Path) -> "Tokenizer":
+    """The tokenizer kept in ``folder``, trained on ``texts`` when there is none yet."""
+    from nlpkit.text.tokenizer import Tokenizer
+
+    if folder.exists():
+        return Tokenizer.load(folder)
+    tokenizer = Tokenizer.train(texts, kind=kind, vocab_size=vocab_size)
+    tokenizer.save(folder)
+    console.note(
+        f"no --tokenizer was given: trained a {kind} tokenizer of {tokenizer.vocab_size:,} tokens on the training "
+        "texts; it is kept in the run"
+    )
+    return tokenizer
+
+
+def read_tokens(
+    paths: Sequence[str], tokenizer: "Tokenizer", config: LanguageConfig, folder: Path
+) -> tokens.Tokens:
+    """The tokens kept in ``folder``, or those of shards, or of documents that are encoded into ``folder``."""
+    from nlpkit.text.documents import read_documents
+
+    if any(is_shard(p) for p in paths):
+        if len(paths) > 1:
+            raise UsageError("one token shard at a time; give text files instead, or join the shards' texts")
+        return tokens.from_shard(paths[0], tokenizer)
+    if not folder.exists():
+        return tokens.prepare(read_documents(paths, documents=config.documents), tokenizer, folder)
+    return tokens.open_tokens(folder)
+
+
+def _language(
+    kind: str,
+    paths: Sequence[str],
+    config: LanguageConfig,
+    folder: Path,
+    valid: str,
+    tokenizer: "Tokenizer | None",
+    seed: int,
+) -> Assembled:
+    from nlpkit.text.documents import read_documents
+
+    if tokenizer is None:
+        if any(is_shard(p) for p in paths):
+            raise UsageError("token shards need the tokenizer they were made with: pass --tokenizer DIR")
+        if not paths or "-" in paths:
+            raise UsageError("text from standard input can be read once only: pass --tokenizer DIR")
+        texts = (d.text for d in read_documents(paths, documents=config.documents))
+        tokenizer = own_tokenizer(texts, "bpe", config.vocab_size, folder / "tokenizer")
+    train = read_tokens(paths, tokenizer, config, folder / "tokens")
+    held = read_tokens([valid], tokenizer, config, folder / "valid-tokens") if valid else None
+    if held is not None:
+        shared = int(np.isin(held.hashes, train.hashes).sum())
+        if shared:
+            console.warn(f"{shared} of {len(held.hashes)} validation documents are in the training text too")
+    objective: Any = kind
+    data = LanguageData(train, tokenizer, config, objective=objective, seed=seed, valid=held)
+    return Assembled(data, tokenizer, {"vocab": tokenizer.vocab_size})
+
+
+def measured_language(
+    kind: str,
+    paths: Sequence[str],
+    named: dict[str, Any],
+    config: LanguageConfig,
+    home: Path,
+    tokenizer: "Tokenizer",
+) -> LanguageData:
+    """Rows to measure a language model on (its ``valid()``): of ``paths``, or what the run in ``home`` held out."""
+    import tempfile
+
+    objective: Any = kind
+    with tempfile.TemporaryDirectory() as scratch:
+        where = Path(scratch) / "tokens"
+        if paths:
+            held = read_tokens(paths, tokenizer, config, where)
+            return LanguageData(held, tokenizer, config, objective=objective, valid=held)
+        train = read_tokens(named["data"], tokenizer, config, home / "tokens")
+        other = (
+            read_tokens([named["valid"]], tokenizer, config, home / "valid-tokens")
+            if named["valid"]
+            else None
+        )
+        return LanguageData(train, tokenizer, config, objective=objective, valid=other)

@@ -1,0 +1,44 @@
+"""From a text to the terms that BM25 counts: the recipe of the index, then a split at spaces."""
+
+from nlpkit.errors import ArtifactError
+from nlpkit.search.folder import Settings
+from nlpkit.store.manifest import Manifest
+from nlpkit.text.standardize import Recipe, Standardizer
+
+STEPS = ("nfkd", "lower", "strip-accents", "strip-punct", "stopwords:en", "stem:en")
+
+
+class Analyzer:
+    """Applies one recipe to documents and queries alike.
+
+    >>> Analyzer()("The Files were opened")
+    ['file', 'open']
+    """
+
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        self.recipe = Recipe(STEPS) if recipe is None else recipe
+        self._standardize = Standardizer(self.recipe)
+
+    def __call__(self, text: str) -> list[str]:
+        """The terms of a text, in order."""
+        return self._standardize(text).split()
+
+    @classmethod
+    def of(cls, settings: Settings, made: Manifest) -> "Analyzer":
+        """The analyzer of an index; refused where its recipe means something else than when it was built."""
+        recipe = Recipe(settings.recipe, settings.stopwords)
+        if recipe.hash != made.made_with.get("recipe"):
+            raise ArtifactError(
+                "the index was built with another recipe than this nlpkit makes of its steps (stop words differ); "
+                "rebuild it with: nlpkit index build"
+            )
+        return cls(recipe)
+
+
+def joined(title: str, text: str) -> str:
+    """What is indexed and encoded of a document: its title before its text.
+
+    >>> joined("", "b")
+    'b'
+    """
+    return f"{title} {text}" if title else text

@@ -1,0 +1,80 @@
+"""The model of an index: found again by its stored path, refused when it is no longer the one that made the vectors."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from nlpkit.errors import ArtifactError, UsageError
+from nlpkit.search.folder import Settings
+
+
+class Encoder(Protocol):
+    """Texts to unit vectors of ``width`` D; ``fingerprint`` tells models apart."""
+
+    width: int
+    fingerprint: str
+
+    def encode(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
+        """(N, D) float32, unit rows, for N texts."""
+        ...
+
+
+Loader = Callable[[str], Encoder]
+
+
+def load(path: str) -> Encoder:
+    """Open a model by its path or name; torch is imported here if the model needs it."""
+    from nlpkit.inference.embed import load_encoder
+
+    return cast(Encoder, load_encoder(path))
+
+
+def stored_path(path: str, index: Path) -> str:
+    """How an index remembers its model: relative to the folder where it is a path, else the name as it is."""
+    if not Path(path).exists():
+        return path
+    return os.path.relpath(Path(path).resolve(), index.resolve())
+
+
+def found_path(stored: str, index: Path) -> str:
+    """The path or name to open for what :func:`stored_path` gave."""
+    beside = index.resolve() / stored
+    return os.path.normpath(beside) if beside.exists() else stored
+
+
+def tokenizer_fingerprint(encoder: Any) -> str:
+    """The fingerprint of the encoder's tokenizer where it has one."""
+    return str(getattr(getattr(encoder, "tokenizer", None), "fingerprint", ""))
+
+
+def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+    """Checked vectors (N, D) float32 of N texts."""
+    made = np.asarray(encoder.encode(texts), np.float32)
+    if made.shape != (len(texts), encoder.width) or not np.isfinite(made).all():
+        raise ArtifactError(
+            f"the model gave vectors of shape {made.shape} for {len(texts)} texts, or not finite"
+        )
+    return made
+
+
+def open_for(settings: Settings, index: Path, loader: Loader) -> Encoder:
+    """The encoder that made the vectors of an index."""
+    path = found_path(settings.encoder, index)
+    again = (
+        f"rebuild with: nlpkit index build … -o {index} --model {path} --force (--mode bm25 works as it is)"
+    )
+    try:
+        encoder = loader(path)
+    except (UsageError, FileNotFoundError) as error:
+        raise ArtifactError(
+            f"{index}: its model {path} cannot be opened ({error}); put it back, or {again}"
+        ) from error
+    mine = (encoder.fingerprint, encoder.width)
+    if mine != (settings.encoder_fingerprint, settings.width) or (
+        tokenizer_fingerprint(encoder) != settings.tokenizer_fingerprint
+    ):
+        raise ArtifactError(f"{index}: built with another model/tokenizer than {path} is now; {again}")
+    return encoder

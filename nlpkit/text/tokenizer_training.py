@@ -1,0 +1,258 @@
+"""Learning a vocabulary: byte-level BPE, WordPiece, unigram, words or characters.
+
+Sources: Sennrich et al. 2016 (BPE), Radford et al. 2019 (bytes, the split at apostrophes and before words),
+Schuster and Nakajima 2012 (WordPiece), Kudo 2018 (unigram). The counting and merging is the ``tokenizers``
+library's; what is added here is that a run of a million characters cannot hold it up, and that WordPiece gives
+the same vocabulary every time. (All kinds do but unigram: the library sums its probabilities in the order of a
+randomly seeded hash table, so two runs can differ in a few rare pieces.)
+"""
+
+import json
+import re
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from nlpkit import console
+from nlpkit.errors import DataError, NlpkitError, UsageError, did_you_mean
+from nlpkit.text.recipe import Recipe
+from nlpkit.text.standardize import Standardizer
+from nlpkit.text.tokenizer import SPECIALS, Tokenizer
+
+KINDS = ("bpe", "wordpiece", "unigram", "word", "char")
+LONGEST = 1000  # bytes of a run without space (or of space) that is learned from as one piece
+_RUN = re.compile(r"\S{251,}|\s{251,}")
+_ALPHABET = 1000  # characters that a WordPiece vocabulary starts from
+
+
+def train(
+    texts: Iterable[str],
+    kind: str,
+    vocab_size: int,
+    min_frequency: int | None,
+    add_tokens: tuple[str, ...],
+    recipe: Recipe,
+) -> Tokenizer:
+    """A tokenizer learned from ``texts``, which are read once and never held in memory as a whole.
+
+    ``min_frequency`` is 2 for BPE and WordPiece and 1 for the other kinds unless given. ``add_tokens`` are whole
+    tokens that text is never cut within; they take the last ids.
+
+    :raises UsageError: an unknown kind, a vocabulary that is too small, a recipe that the kind cannot hold.
+    :raises DataError: the texts are empty.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"unknown tokenizer kind {kind!r}{did_you_mean(kind, KINDS)}")
+    least = len(SPECIALS) + (256 if kind == "bpe" else 1)
+    learned = vocab_size - len(add_tokens)
+    if learned < least:
+        why = "256 bytes and 6 special tokens" if kind == "bpe" else "6 special tokens and one more"
+        raise UsageError(f"--vocab-size {vocab_size} is too small: a {kind} tokenizer starts from {why}")
+    clash = sorted(set(add_tokens) & set(SPECIALS))
+    if clash or any(not t.strip() for t in add_tokens) or len(set(add_tokens)) < len(add_tokens):
+        raise UsageError(f"--add-tokens: {(clash or ['a token'])[0]} is empty, named twice or there already")
+    inside, outside = _placed(recipe, kind)
+    if outside:
+        texts = map(Standardizer(outside), texts)
+    frequency = min_frequency if min_frequency is not None else 2 if kind in ("bpe", "wordpiece") else 1
+    counted = _Counted(texts, capped=kind != "char")
+    raw = _learn(_untrained(kind, inside), kind, learned, frequency, counted)
+    if counted.characters == 0:
+        raise DataError("nothing to learn from: the input has no text")
+    if add_tokens:
+        from tokenizers import AddedToken
+
+        raw.add_tokens([AddedToken(t, normalized=False) for t in add_tokens])
+    if counted.cut:
+        console.warn(f"{counted.cut:,} runs over {LONGEST:,} bytes were cut into pieces to learn from")
+    made = Tokenizer(raw.to_str(), recipe=outside)
+    assert made.ours
+    return made
+
+
+class _Counted:
+    """Texts with very long runs cut into pieces, counted as they pass."""
+
+    def __init__(self, texts: Iterable[str], capped: bool) -> None:
+        self.texts, self.capped = texts, capped
+        self.characters = self.cut = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self.texts:
+            self.characters += len(text) if not text.isspace() else 0
+            if not self.capped or len(text) <= LONGEST // 4:
+                yield text
+                continue
+            start = 0
+            for run in _RUN.finditer(text):
+                size = LONGEST if run.group().isascii() else LONGEST // 4
+                if run.end() - run.start() <= size:
+                    continue
+                self.cut += 1
+                for at in range(run.start() + size, run.end(), size):
+                    yield text[start:at]
+                    start = at
+            yield text[start:]
+
+
+def _placed(recipe: Recipe, kind: str) -> tuple[list[Any], Recipe | None]:
+    """The library's normalizers for a recipe, or (word tokenizers only) the recipe to be applied before."""
+    if not recipe:
+        return [], None
+    made: list[Any] = []
+    for step in recipe.steps:
+        normalizers = _normalizers(step, recipe)
+        if normalizers is None:
+            if kind == "word":
+                return [], recipe
+            name = step.partition(":")[0]
+            raise UsageError(
+                f"step {step!r} cannot live in a {kind} tokenizer: tokenizer.json has no {name}, so other programs "
+                "would see other text; use --kind word, or nlpkit standardize before"
+            )
+        made.extend(normalizers)
+    return made, None
+
+
+def _normalizers(step: str, recipe: Recipe) -> list[Any] | None:
+    from tokenizers import Regex, normalizers
+
+    composed = [] if {"nfd", "nfkd"} & set(recipe.steps) else [normalizers.NFC()]
+    apart = normalizers.NFKD() if "nfkd" in recipe.steps else normalizers.NFD()
+    table: dict[str, Callable[[], list[Any]]] = {
+        "nfc": lambda: [normalizers.NFC()],
+        "nfkc": lambda: [normalizers.NFKC()],
+        "nfd": lambda: [normalizers.NFD()],
+        "nfkd": lambda: [normalizers.NFKD()],
+        "lower": lambda: [normalizers.Lowercase()],
+        "strip-accents": lambda: [apart, normalizers.Replace(Regex(r"\p{Mn}"), ""), *composed],
+        "strip-punct": lambda: [normalizers.Replace(Regex(r"[\p{P}\p{S}]"), " ")],
+        "strip-digits": lambda: [normalizers.Replace(Regex(r"\p{N}"), " ")],
+        "collapse-space": lambda: [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()],
+    }
+    return table[step]() if step in table else None
+
+
+def _untrained(kind: str, inside: list[Any]) -> Any:
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer as Raw
+
+    if kind == "bpe":
+        raw = Raw(models.BPE())
+        raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        raw.decoder = decoders.ByteLevel()
+    elif kind == "wordpiece":
+        raw = Raw(models.WordPiece(unk_token="[UNK]"))
+        raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        raw.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+        clean = normalizers.BertNormalizer(
+            clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
+        )
+        inside = [clean, *inside]
+    elif kind == "unigram":
+        raw = Raw(models.Unigram())
+        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        raw.decoder = decoders.Metaspace(prepend_scheme="first")
+    elif kind == "word":
+        raw = Raw(models.WordLevel(unk_token="[UNK]"))
+        raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    else:
+        raw = Raw(models.WordLevel(unk_token="[UNK]"))
+        raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        raw.decoder = decoders.Fuse()
+    if inside:
+        raw.normalizer = normalizers.Sequence(inside) if len(inside) > 1 else inside[0]
+    return raw
+
+
+def _learn(raw: Any, kind: str, size: int, frequency: int, texts: _Counted) -> Any:
+    from tokenizers import AddedToken, pre_tokenizers, trainers
+
+    # A mask takes the place of a word with its space: «the [MASK] sat» is masked just as in training.
+    special = [
+        AddedToken(s, normalized=False, special=True, lstrip=s == "[MASK]" and kind in ("bpe", "unigram"))
+        for s in SPECIALS
+    ]
+    options: dict[str, Any] = {"vocab_size": size, "special_tokens": special, "show_progress": False}
+    if kind == "bpe":
+        options |= {"min_frequency": frequency, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+        raw.train_from_iterator(texts, trainers.BpeTrainer(**options))
+    elif kind == "wordpiece":
+        return _learn_wordpiece(raw, options | {"min_frequency": frequency}, texts)
+    elif kind == "unigram":
+        _learn_unigram(raw, options, texts)
+    else:
+        raw.train_from_iterator(texts, trainers.WordLevelTrainer(min_frequency=frequency, **options))
+    return raw
+
+
+def _learn_unigram(raw: Any, options: dict[str, Any], texts: _Counted) -> None:
+    from tokenizers import trainers
+
+    try:
+        raw.train_from_iterator(texts, trainers.UnigramTrainer(unk_token="[UNK]", **options))
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError | NlpkitError):
+            raise
+        if texts.characters == 0:
+            return
+        reason = str(error).split("\n")[0]
+        raise UsageError(
+            f"a unigram vocabulary of {options['vocab_size']} cannot be made from this text ({reason}); "
+            "every character of the text needs a place: raise --vocab-size"
+        ) from error
+
+
+def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: _Counted) -> Any:
+    """WordPiece that is the same every time.
+
+    The library numbers the continuation characters (``##a``) in the order of a randomly seeded hash table, and
+    breaks ties between merges by those numbers. Here the text is put aside while its characters are counted,
+    and the continuation characters are announced in sorted order beforehand.
+    """
+    from tokenizers import trainers
+
+    continued: Counter[str] = Counter()
+    every: Counter[str] = Counter()
+    table = _Words()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="") as aside:
+        for text in texts:
+            text = raw.normalizer.normalize_str(text)
+            aside.write(" ".join(text.split()) + "\n")
+            for word in text.translate(table).split():
+                every.update(word)
+                continued.update(word[1:])
+        best = sorted(every, key=lambda c: (-every[c], c))[:_ALPHABET]
+        tails = ["##" + c for c in sorted(set(best) & set(continued))]
+        room = options["vocab_size"] - len(SPECIALS) - len(tails) - len(best)
+        if every and room < 0:
+            raise UsageError(
+                f"--vocab-size {options['vocab_size']} is too small: this text alone has {len(best)} characters "
+                f"and {len(tails)} continuations; at least {options['vocab_size'] - room} is needed"
+            )
+        aside.seek(0)
+        rare = dict.fromkeys(ord(c) for c in set(every) - set(best))
+        lines: Iterable[str] = (line.translate(rare) for line in aside) if rare else aside
+        options = options | {"special_tokens": [*options["special_tokens"], *tails]}
+        raw.train_from_iterator(lines, trainers.WordPieceTrainer(**options))
+    return _without_added(raw, frozenset(tails))
+
+
+def _without_added(raw: Any, names: frozenset[str]) -> Any:
+    """The tokenizer with tokens that training announced as special back in the ordinary vocabulary."""
+    body = json.loads(raw.to_str())
+    body["added_tokens"] = [t for t in body["added_tokens"] if t["content"] not in names]
+    return type(raw).from_str(json.dumps(body))
+
+
+class _Words(dict[int, int | str]):
+    """A table that sets punctuation apart as BERT's pre-tokenizer does: it is never inside a word."""
+
+    def __missing__(self, code: int) -> int | str:
+        character = chr(code)
+        ascii_symbol = code < 128 and not character.isalnum() and character.isprintable() and code != 32
+        apart = ascii_symbol or unicodedata.category(character)[0] == "P"
+        self[code] = f" {character} " if apart else code
+        return self[code]

@@ -1,0 +1,105 @@
+"""Where a run computes and in which precision: the one file that knows device names.
+
+What ``auto`` becomes depends on the machine alone, so that it can be written down once and obeyed on resume.
+"""
+
+import hashlib
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nlpkit.core.batch import Batch
+from nlpkit.errors import OutOfMemory, UsageError
+from nlpkit.training.settings import TrainConfig
+
+BFLOAT16_WORTH = 20_000_000  # parameters: below this the casts cost a CPU more than the products save
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device and a precision."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 for matrix products, or nothing."""
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def put(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        if self.device.type == "cpu":
+            return batch
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def cpu_flags() -> set[str]:
+    """The processor's feature flags (empty where the system does not tell)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def decide(config: TrainConfig, model: nn.Module) -> TrainConfig:
+    """``config`` with device, precision and threads decided. UsageError when the device is not there."""
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name}: expected cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: expected cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices here")
+    precision = config.precision
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            large = sum(p.numel() for p in model.parameters()) >= BFLOAT16_WORTH
+            fast = large and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+        precision = "bfloat16" if fast else "float32"
+    threads = config.threads or torch.get_num_threads()
+    return replace(config, device=name, precision=precision, threads=threads)  # type: ignore[arg-type]
+
+
+def place(config: TrainConfig) -> Place:
+    """The decided device, with the thread count set."""
+    torch.set_num_threads(config.threads)
+    return Place(torch.device(config.device), config.precision)
+
+
+def seed(*words: object) -> int:
+    """Seed torch's global generators by these words (in a stable way); the seed that was set.
+
+    Called before every micro-batch, so that dropout is a function of (seed, step, micro-batch): a resumed run draws
+    what the uninterrupted one drew, and no generator's state needs saving.
+    """
+    digest = hashlib.blake2b(" ".join(map(str, words)).encode(), digest_size=8).digest()
+    value = int.from_bytes(digest, "little") >> 1
+    torch.manual_seed(value)
+    return value
+
+
+def out_of_memory(failure: BaseException) -> OutOfMemory | None:
+    """The error of ours when ``failure`` says that memory ran out, else None."""
+    told = str(failure)
+    if (
+        isinstance(failure, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in told
+        or "not enough memory" in told
+    ):
+        return OutOfMemory(
+            "out of memory; pass -s data.micro_batch=N to split a step (the result stays the same), a smaller "
+            "data.batch_size or a smaller model"
+        )
+    return None

@@ -1,0 +1,121 @@
+"""From what a person asked (a recipe, a file, ``-s key=value``, flags) to a checked configuration of a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlpkit import config as plain
+from nlpkit import registry
+from nlpkit.errors import UsageError, did_you_mean
+from nlpkit.training.settings import TrainConfig
+
+RECIPES = {
+    "mlm": "tiny-mlm",
+    "clm": "tiny-clm",
+    "classifier": "small-classifier",
+    "biencoder": "small-biencoder",
+    "crossencoder": "small-crossencoder",
+    "cnn": "small-cnn",
+    "vae": "small-vae",
+}
+TABLES = ("input", "model", "data", "train")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, in full: ``tables`` is the configuration before ``auto`` is decided."""
+
+    kind: str
+    tables: dict[str, Any]
+    model: Any
+    data: Any
+    train: Any
+
+    @property
+    def paths(self) -> list[str]:
+        """The inputs."""
+        return list(self.tables["input"]["data"])
+
+    @property
+    def inputs(self) -> list[str]:
+        """All files and folders that the run depends on."""
+        named = self.tables["input"]
+        return [
+            p
+            for p in (*named["data"], named["valid"], named["tokenizer"], named["from"])
+            if p not in ("", "-")
+        ]
+
+
+def request(
+    kind: str,
+    data: str | Path | Sequence[str | Path] = (),
+    *,
+    config: Mapping[str, Any] | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    tokenizer: str | Path | None = None,
+    start_from: str | Path | None = None,
+    valid: str | Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    data_class: type[Any],
+) -> Request:
+    """The checked configuration: the kind's recipe < ``config`` (a table, a file, a recipe's name) < ``overrides``.
+
+    ``data_class`` is the dataclass of [data]. ``flags`` are keys of [train] (and ``documents`` of [data]) that the
+    command line has words for; None is unset. UsageError names an unknown kind, table or key.
+    """
+    registry.entry(kind)
+    tables = plain.read_toml(RECIPES[kind])
+    given = config if isinstance(config, Mapping) else plain.read_toml(config) if config else {}
+    if given.get("kind", kind) != kind:
+        raise UsageError(f"{config}: is a configuration of {given['kind']}, not {kind}")
+    unknown = [k for k in given if k not in (*TABLES, "kind")]
+    if unknown:
+        raise UsageError(f"{config}: unknown table {unknown[0]!r}{did_you_mean(unknown[0], TABLES)}")
+    explicit = plain.override({}, overrides)
+    flags = {k: v for k, v in (flags or {}).items() if v is not None}
+    if "documents" in flags:
+        if kind not in ("mlm", "clm"):
+            raise UsageError(f"--documents is for text to pretrain on; {kind} reads labelled rows")
+        explicit.setdefault("data", {})["documents"] = flags.pop("documents")
+    explicit.setdefault("train", {}).update(flags)
+    # Steps that are asked for by name are exact: a recipe's epochs do not cap them.
+    if explicit["train"].get("steps") and "epochs" not in explicit["train"]:
+        explicit["train"]["epochs"] = 0.0
+    paths = [data] if isinstance(data, str | Path) else list(data)
+    named = {"tokenizer": tokenizer, "from": start_from, "valid": valid}
+    explicit["input"] = {**explicit.get("input", {}), **{k: str(v) for k, v in named.items() if v}}
+    if paths:
+        explicit["input"]["data"] = [str(p) for p in paths]
+    for layer in ({k: v for k, v in given.items() if k != "kind"}, explicit):
+        tables = _merged(tables, layer)
+    stray = [k for k in tables if k not in TABLES]
+    if stray:
+        raise UsageError(f"unknown table {stray[0]!r}{did_you_mean(stray[0], TABLES)}")
+    inputs = {"data": [], "valid": "", "tokenizer": "", "from": ""}
+    odd = [k for k in tables["input"] if k not in inputs]
+    if odd:
+        raise UsageError(f"unknown key 'input.{odd[0]}'{did_you_mean(odd[0], inputs)}")
+    inputs |= tables["input"]
+    if not inputs["data"]:
+        raise UsageError("nothing to train on: pass --data (or input.data in the configuration)")
+    train_config = plain.build(TrainConfig, tables.get("train", {}), "train.")
+    data_config: Any = plain.build(data_class, tables.get("data", {}), "data.")
+    model_config = plain.build(registry.module(kind).Config, tables.get("model", {}), "model.")
+    whole = {
+        "kind": kind,
+        "input": inputs,
+        "model": tables.get("model", {}),
+        "data": plain.to_dict(data_config),
+        "train": plain.to_dict(train_config),
+    }
+    return Request(kind, whole, model_config, data_config, train_config)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value
+    return result

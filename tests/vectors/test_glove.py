@@ -1,0 +1,239 @@
+"""GloVe against its own formula; the same vectors at any number of jobs, memory or interruptions."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from nlpkit.errors import ArtifactError, DataError, DivergedError, Interrupted, UsageError
+from nlpkit.store import lines, lock, manifest
+from nlpkit.text.standardize import Recipe
+from nlpkit.vectors import glove, samples
+from nlpkit.vectors.kernels import descend
+from nlpkit.vectors.vectors import Vectors
+
+SMALL = {"size": 8, "window": 4, "epochs": 4, "jobs": 1}
+
+
+def loss(parameters, size, log_count, weight):
+    """The plain formula: parameters are w, b, ŵ, b̂."""
+    word, context = parameters[: size + 1], parameters[size + 1 :]
+    error = word[:size] @ context[:size] + word[size] + context[size] - log_count
+    return 0.5 * weight * error**2
+
+
+@pytest.mark.parametrize("size", [1, 5, 50])
+def test_one_step_follows_the_gradient_by_finite_differences(size):
+    rng = np.random.default_rng(size)
+    log_count, weight, rate = 1.7, 0.6, 0.05
+    start = rng.normal(0, 0.5, 2 * (size + 1))
+    sums = rng.uniform(1, 3, 2 * (size + 1))
+    words = np.concatenate([start[: size + 1], sums[: size + 1]])[None].astype(np.float32)
+    contexts = np.concatenate([start[size + 1 :], sums[size + 1 :]])[None].astype(np.float32)
+    told = descend(
+        np.zeros((1, 2), np.int32),
+        np.array([[log_count, weight]], np.float32),
+        words,
+        contexts,
+        np.float32(rate),
+    )
+    assert told == pytest.approx(loss(start, size, log_count, weight), rel=1e-4)
+    steps = np.eye(2 * (size + 1)) * 1e-6
+    gradient = np.array(
+        [
+            (loss(start + e, size, log_count, weight) - loss(start - e, size, log_count, weight)) / 2e-6
+            for e in steps
+        ]
+    )
+    summed = sums + (rate * gradient) ** 2
+    moved = start - rate * gradient / np.sqrt(summed)
+    found = np.concatenate([words[0, : size + 1], contexts[0, : size + 1]])
+    found_sums = np.concatenate([words[0, size + 1 :], contexts[0, size + 1 :]])
+    np.testing.assert_allclose(found - start, moved - start, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(found_sums, summed, rtol=1e-5)
+
+
+def test_a_table_of_counts_is_learnt(tmp_path):
+    rng = np.random.default_rng(0)
+    exact = np.exp(rng.normal(0, 0.7, (12, 3)) @ rng.normal(0, 0.7, (3, 12)) + 1.0).astype(np.float32)
+    rows, columns = np.indices(exact.shape).reshape(2, -1).astype(np.int32)
+    drawn = samples.arrange(
+        [(rows, columns, exact.ravel())], tmp_path, vocabulary=12, parts=8, x_max=10.0, alpha=0.75, seed=0
+    )
+    state = glove.tables(12, 6, 0)
+    for _ in range(800):
+        for number in range(8):
+            glove.stratum(state, drawn, number, 0.1)
+    word, context = state.words[:, :7], state.contexts[:, :7]
+    fitted = word[:, :6] @ context[:, :6].T + word[:, 6:] + context[:, 6:].T
+    assert np.abs(fitted - np.log(exact)).max() < 0.05
+
+
+def test_topics_are_found_and_the_log_says_the_losses(texts, tmp_path):
+    folder = glove.train(texts, tmp_path / "v", size=12, window=5, epochs=25, jobs=2)
+    vectors = Vectors.load(folder)
+    for word, others in (
+        ("ship", {"wave", "sail", "captain", "harbour"}),
+        ("cow", {"plough", "barn", "farmer", "field"}),
+    ):
+        assert {w for w, _ in vectors.nearest(word, 4)} == others
+    losses = [r["loss"] for r in lines.check(folder / "metrics.jsonl")]
+    assert len(losses) == 25
+    assert losses[-1] < losses[4] < losses[0]
+    assert vectors.recipe.hash == Recipe.DEFAULT.hash
+    notes = manifest.check(folder, "vectors").notes
+    assert notes["vocabulary"] == len(vectors) == 18
+    assert notes["tokens"] == 400 * 12
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["v"]
+
+
+def test_jobs_and_memory_do_not_change_the_vectors(texts, tmp_path):
+    made = [
+        glove.train(texts, tmp_path / f"v{n}", **{**SMALL, **options})
+        for n, options in enumerate(({}, {"jobs": 2}, {"jobs": 5}, {"max_memory": 3000}))
+    ]
+    prints = {manifest.check(folder).fingerprint for folder in made}
+    assert len(prints) == 1
+    assert len({(folder / "metrics.jsonl").read_bytes() for folder in made}) == 1
+    other = glove.train(texts, tmp_path / "seed", **SMALL, seed=1)
+    assert manifest.check(other).fingerprint not in prints
+
+
+def stop_at(monkeypatch, call, act):
+    """Let ``act`` happen when the given stratum of a training begins."""
+    real, calls = glove.stratum, []
+
+    def counted(*arguments):
+        calls.append(1)
+        if len(calls) == call:
+            act()
+        return real(*arguments)
+
+    monkeypatch.setattr(glove, "stratum", counted)
+
+
+def fail():
+    raise MemoryError("as if the machine had gone")
+
+
+@pytest.mark.parametrize(("call", "every"), [(9, 1), (16, 1), (17, 1), (30, 1), (30, 2), (15, 3)])
+def test_a_killed_training_goes_on_to_the_same_vectors(texts, tmp_path, monkeypatch, call, every):
+    whole = glove.train(texts, tmp_path / "whole", **SMALL)
+    with monkeypatch.context() as patch:
+        stop_at(patch, call, fail)
+        with pytest.raises(MemoryError):
+            glove.train(texts, tmp_path / "v", **SMALL, checkpoint_every=every)
+    assert not (tmp_path / "v").exists()
+    left = 32 - (call - 1) // (8 * every) * 8 * every
+    stop_at(monkeypatch, left + 1, fail)  # what the checkpoint holds is not done again
+    again = glove.train(texts, tmp_path / "v", **SMALL)
+    assert manifest.check(again).fingerprint == manifest.check(whole).fingerprint
+    assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert not (tmp_path / ".v.partial").exists()
+
+
+@pytest.mark.parametrize("call", [1, 8, 21])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_place_inside_an_epoch(texts, tmp_path, monkeypatch, call, number):
+    whole = glove.train(texts, tmp_path / "whole", **SMALL)
+    with monkeypatch.context() as patch:
+        stop_at(patch, call, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match="goes on from there") as stopped:
+            glove.train(texts, tmp_path / "v", **SMALL)
+    assert stopped.value.exit_code == 128 + number
+    assert (
+        manifest.check(tmp_path / ".v.partial" / "checkpoint").notes["stratum"] == call - (call - 1) // 8 * 8
+    )
+    again = glove.train(texts, tmp_path / "v", **{**SMALL, "jobs": 2})
+    assert manifest.check(again).fingerprint == manifest.check(whole).fingerprint
+    assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def interrupted(texts, tmp_path, monkeypatch, call=20):
+    with monkeypatch.context() as patch:
+        stop_at(patch, call, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted):
+            glove.train(texts, tmp_path / "v", **SMALL)
+
+
+def test_an_unfinished_training_of_something_else_is_refused(texts, tmp_path, monkeypatch):
+    interrupted(texts, tmp_path, monkeypatch)
+    with pytest.raises(UsageError, match=r"window 4, not 5.*--force"):
+        glove.train(texts, tmp_path / "v", **{**SMALL, "window": 5})
+    with pytest.raises(UsageError, match="another text"):
+        glove.train([*texts, "one more"], tmp_path / "v", **SMALL)
+    with pytest.raises(UsageError, match="another recipe"):
+        glove.train(texts, tmp_path / "v", **SMALL, recipe=Recipe(("lower",)))
+    with pytest.raises(UsageError, match="2 epochs are done"):
+        glove.train(texts, tmp_path / "v", **{**SMALL, "epochs": 1})
+    longer = glove.train(texts, tmp_path / "v", **{**SMALL, "epochs": 6})  # more epochs are no other training
+    whole = glove.train(texts, tmp_path / "whole", **{**SMALL, "epochs": 6})
+    assert manifest.check(longer).fingerprint == manifest.check(whole).fingerprint
+
+
+@pytest.mark.parametrize("options", [{"force": True, "window": 5}, {"resume": False}])
+def test_starting_afresh(texts, tmp_path, monkeypatch, options):
+    interrupted(texts, tmp_path, monkeypatch)
+    fresh = glove.train(texts, tmp_path / "v", **{**SMALL, **options})
+    assert [r["epoch"] for r in lines.check(fresh / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_damaged_checkpoint_is_named(texts, tmp_path, monkeypatch):
+    interrupted(texts, tmp_path, monkeypatch)
+    state = tmp_path / ".v.partial" / "checkpoint" / "state.safetensors"
+    raw = bytearray(state.read_bytes())
+    raw[-9] ^= 4
+    state.write_bytes(raw)
+    with pytest.raises(ArtifactError, match="damaged"):
+        glove.train(texts, tmp_path / "v", **SMALL)
+    assert state.read_bytes() == raw
+
+
+def test_divergence_and_what_it_leaves(texts, tmp_path):
+    with pytest.raises(DivergedError, match="--lr"):
+        glove.train(texts, tmp_path / "v", **SMALL, lr=1e30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_output_stays(texts, tmp_path):
+    folder = glove.train(texts, tmp_path / "v", **SMALL)
+    before = manifest.check(folder).fingerprint
+    with pytest.raises(UsageError, match="exists"):
+        glove.train(texts, folder, **SMALL, seed=3)
+    assert manifest.check(folder).fingerprint == before
+    glove.train(texts, folder, **SMALL, seed=3, force=True)
+    assert manifest.check(folder).fingerprint != before
+
+
+def test_one_writer_at_a_time(texts, tmp_path):
+    (tmp_path / ".v.partial").mkdir()
+    with lock.locked(tmp_path / ".v.partial"), pytest.raises(Exception, match="writing") as locked:
+        glove.train(texts, tmp_path / "v", **SMALL)
+    assert locked.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "says"), [([], "no words"), (["rare words"], "min-count"), (["a"] * 9, "--documents")]
+)
+def test_text_that_cannot_be_used(tmp_path, given, says):
+    with pytest.raises(DataError, match=says):
+        glove.train(given, tmp_path / "v", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0}, {"window": 0}, {"epochs": 0}, {"lr": -1.0}, {"x_max": 0.0}, {"seed": -1}, {"max_vocab": 0}],
+)
+def test_settings_out_of_range(tmp_path, wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        glove.train(["a b"], tmp_path / "v", **wrong)
+
+
+def test_standardized_text_is_left_as_it_is(tmp_path):
+    words = Vectors.load(
+        glove.train(["Sea LAND"] * 9, tmp_path / "v", **SMALL, standardized=True, recipe=Recipe(("lower",)))
+    )
+    assert words.words == ["LAND", "Sea"]
+    assert words.recipe.steps == ("lower",)
