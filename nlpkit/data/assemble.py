@@ -107,8 +107,8 @@ def _texts(
     labelled.note_leak(texts, held.texts if kind == "classifier" else held.queries)
     if tokenizer is None:
         learn = train.texts if kind == "classifier" else [*train.queries, *train.docs]
-        way = getattr(config, "tokenizer", "bpe")
-        tokenizer = own_tokenizer(iter(learn), way, config.vocab_size, folder / "tokenizer")
+        way, lower = getattr(config, "tokenizer", "bpe"), getattr(config, "lower", False)
+        tokenizer = own_tokenizer(iter(learn), way, config.vocab_size, folder / "tokenizer", lower=lower)
     if kind == "classifier":
         data: Any = LabelledData(train, held, tokenizer, config, seed=seed)
         return Assembled(data, tokenizer, {"vocab": tokenizer.vocab_size, "labels": data.labels})
@@ -116,13 +116,17 @@ def _texts(
     return Assembled(data, tokenizer, {"vocab": tokenizer.vocab_size})
 
 
-def own_tokenizer(texts: Iterator[str], kind: str, vocab_size: int, folder: Path) -> "Tokenizer":
+def own_tokenizer(
+    texts: Iterator[str], kind: str, vocab_size: int, folder: Path, *, lower: bool = False
+) -> "Tokenizer":
     """The tokenizer kept in ``folder``, trained on ``texts`` when there is none yet."""
+    from nlpkit.text.recipe import Recipe
     from nlpkit.text.tokenizer import Tokenizer
 
     if folder.exists():
         return Tokenizer.load(folder)
-    tokenizer = Tokenizer.train(texts, kind=kind, vocab_size=vocab_size)
+    recipe = Recipe.of(["lower"]) if lower else None
+    tokenizer = Tokenizer.train(texts, kind=kind, vocab_size=vocab_size, recipe=recipe)
     tokenizer.save(folder)
     console.note(
         f"no --tokenizer was given: trained a {kind} tokenizer of {tokenizer.vocab_size:,} tokens on the training "

@@ -105,7 +105,7 @@ def _npz(path: Path) -> dict[str, Images]:
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
             missing = {"images", "labels"} - set(held.files)
             if missing:
                 raise DataError(f"{path}: has no array {sorted(missing)[0]!r}; found {', '.join(held.files)}")

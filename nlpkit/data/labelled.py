@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ class LabelledConfig:
     """Columns, sizes and the held-out share of a labelled set.
 
     ``batch_size`` texts a step, in micro-batches of ``micro_batch`` (0: all at once); texts are cut at
-    ``max_length`` tokens (counted). ``vocab_size`` is that of the tokenizer trained when none is given.
+    ``max_length`` tokens (counted). When no tokenizer is given, one of kind ``tokenizer`` with ``vocab_size``
+    tokens is trained (``lower``: on lower-cased text).
     """
 
     label: str = "label"
@@ -38,7 +39,8 @@ class LabelledConfig:
     micro_batch: int = 0
     valid_fraction: float = 0.1
     vocab_size: int = 8000
-    tokenizer: str = "bpe"
+    tokenizer: Literal["bpe", "wordpiece", "unigram", "word", "char"] = "bpe"
+    lower: bool = False
 
     def __post_init__(self) -> None:
         if self.max_length < 4 or self.batch_size < 1 or self.micro_batch < 0:

@@ -105,6 +105,21 @@ def read_beir(folder: str | Path, split: str = "test") -> Judged:
     return Judged(corpus, queries, qrels)
 
 
+def retrieve(
+    index: Index, queries: Mapping[str, str], mode: str | None = None, k: int = 100, **options: Any
+) -> tuple[dict[str, list[Hit]], list[float]]:
+    """The hits of each query, asked one at a time, and how long each took in milliseconds."""
+    run: dict[str, list[Hit]] = {}
+    took: list[float] = []
+    for text in list(queries.values())[:1]:
+        index.search(text, k=k, mode=mode, **options)  # loads model and index
+    for name, text in queries.items():
+        began = time.perf_counter()
+        run[name] = index.search(text, k=k, mode=mode, **options)[0]
+        took.append(1000 * (time.perf_counter() - began))
+    return run, took
+
+
 def evaluate(
     index: Index,
     queries: Mapping[str, str],
@@ -117,22 +132,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Means over the judged queries, and the latency of one query at a time in milliseconds.
 
-    ``k`` documents are retrieved a query; ``options`` go to :meth:`Index.search`. The result has the measures,
-    ``queries``, ``mode``, ``latency_ms`` (p50, p95) and ``run`` (query id → hits).
+    ``k`` documents are retrieved a query; ``options`` go to :meth:`Index.search`. The result holds plain values: the
+    measures, ``queries``, ``mode``, ``k`` and ``latency_ms`` (p50, p95).
     """
     judged = {q: queries[q] for q in qrels if q in queries and any(g > 0 for g in qrels[q].values())}
     if not judged:
         raise DataError(
             "no query has a relevant document in the judgements; are the query ids the same in both?"
         )
-    run: dict[str, list[Hit]] = {}
-    took: list[float] = []
-    index.search(next(iter(judged.values())), k=k, mode=mode, **options)  # loads model and index
-    for name, text in judged.items():
-        began = time.perf_counter()
-        run[name] = index.search(text, k=k, mode=mode, **options)[0]
-        took.append(1000 * (time.perf_counter() - began))
-    ranked = {name: [hit.id for hit in hits] for name, hits in run.items()}
+    run, took = retrieve(index, judged, mode, k, **options)
+    ranked = {name: [hit.id for hit in run[name]] for name in judged}
     scores = ranking.evaluate(ranked, {q: qrels[q] for q in judged}, measures)
     p50, p95 = np.percentile(took, [50, 95])
     return {
@@ -141,7 +150,6 @@ def evaluate(
         "mode": mode or ("hybrid" if index.settings.encoder else "bm25"),
         "k": k,
         "latency_ms": {"p50": round(float(p50), 3), "p95": round(float(p95), 3)},
-        "run": run,
     }
 
 

@@ -31,13 +31,17 @@ State = Literal["closed", "writing", "crashed"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What an index was built with. ``encoder`` is a path relative to the folder, a name, or "" for none."""
+    """What an index was built with. ``encoder`` is a path relative to the folder, a name, or "" for none.
+
+    ``weight``, the dense share in hybrid search, starts low: a weak model then costs little, and
+    ``nlpkit index tune`` finds what a good one deserves.
+    """
 
     recipe: tuple[str, ...]
     stopwords: tuple[str, ...] = ()
     k1: float = 1.2
     b: float = 0.75
-    weight: float = 0.5
+    weight: float = 0.3
     encoder: str = ""
     encoder_fingerprint: str = ""
     tokenizer_fingerprint: str = ""

@@ -77,7 +77,7 @@ class Index:
         recipe: Recipe | None = None,
         k1: float = 1.2,
         b: float = 0.75,
-        weight: float = 0.5,
+        weight: float = 0.3,
         force: bool = False,
         loader: Loader = encode.load,
     ) -> "Index":

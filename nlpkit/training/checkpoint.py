@@ -29,12 +29,14 @@ KIND = "checkpoint"
 class State:
     """Where a run stands after ``step`` steps.
 
-    ``best_step`` is the evaluation with the best ``best`` (None before the first), ``stale`` the evaluations since,
+    ``best_step`` is the evaluation with the best ``best`` (None before the first; of equal ones, that with the least
+    ``best_loss``), ``stale`` the evaluations since,
     ``evaluated`` the last step that was measured, ``seconds`` the time spent, ``stopped`` whether patience ended.
     """
 
     step: int = 0
     best: float | None = None
+    best_loss: float = 0.0
     best_step: int = 0
     stale: int = 0
     evaluated: int = 0

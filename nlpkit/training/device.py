@@ -15,7 +15,7 @@ from nlpkit.core.batch import Batch
 from nlpkit.errors import OutOfMemory, UsageError
 from nlpkit.training.settings import TrainConfig
 
-BFLOAT16_WORTH = 20_000_000  # parameters: below this the casts cost a CPU more than the products save
+BFLOAT16_WORTH = 3_000_000  # parameters: below this the casts cost a CPU more than the products save
 
 
 @dataclass(frozen=True)

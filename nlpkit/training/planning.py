@@ -68,12 +68,12 @@ def measure(model: nn.Module, data: TrainData, config: TrainConfig) -> tuple[flo
     place = device.place(config)
     trial = copy.deepcopy(model).to(place.device).train()
     optimizer = optimizers.make(trial, replace(config, lr=1e-12))
-    wanted = min(max(0.03 * seconds(config.budget), 0.5), 10.0)
+    wanted = min(max(0.04 * seconds(config.budget), 0.5), 10.0)
     times: list[float] = []
     begun = time.perf_counter()
     # Spread over the first epoch: batches of like length differ in cost.
     stride = max(1, data.steps_per_epoch // 16)
-    while len(times) < 4 or (time.perf_counter() - begun < wanted and len(times) < 200):
+    while len(times) < 5 or (time.perf_counter() - begun < wanted and len(times) < 200):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         norm = None
@@ -88,4 +88,6 @@ def measure(model: nn.Module, data: TrainData, config: TrainConfig) -> tuple[flo
     start = time.perf_counter()
     evaluate(trial, data.valid(), place)
     steady = times[2:]  # the first two pay for warming up
-    return sum(steady) / len(steady), time.perf_counter() - start
+    # Of many steps the mean, as lengths differ; of few the median, as one may have been disturbed.
+    step_time = sum(steady) / len(steady) if len(steady) > 8 else sorted(steady)[len(steady) // 2]
+    return step_time, time.perf_counter() - start

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit import __version__, config, console
-from nlpkit.errors import ArtifactError, UsageError
+from nlpkit.errors import ArtifactError, NlpkitError, UsageError
 from nlpkit.store import atomic, lines, manifest
 from nlpkit.store.lock import locked
 
@@ -158,18 +158,33 @@ def opened(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, lock_timeout):
         if force and not fresh:
-            for path in folder.iterdir():
-                if path.name != ".lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _clear(folder)
         run = Run(folder, kind)
+        asked = _origin(kind, requested, inputs)
+        if run.resolved is None and (folder / "origin.json").exists():
+            # Nothing was decided yet. What was prepared is of use to the same request only.
+            there = read_origin(folder)
+            if any(there.get(k) != asked[k] for k in ("kind", "requested", "inputs")):
+                _clear(folder)
         if (folder / "origin.json").exists():
-            _same(run, requested, inputs)
+            _same(run, requested, asked["inputs"])
         else:
-            run.write_json("origin.json", _origin(kind, requested, inputs))
-        yield run
+            run.write_json("origin.json", asked)
+        try:
+            yield run
+        except NlpkitError:
+            if fresh and run.resolved is None:  # a request that came to nothing leaves nothing
+                shutil.rmtree(folder)
+            raise
 
 
-def _same(run: Run, requested: Mapping[str, Any], inputs: Iterable[str | Path]) -> None:
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != ".lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _same(run: Run, requested: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
     """Check that a run that is there is the one that is asked for."""
     origin = read_origin(run.folder)
     if origin.get("kind") != run.kind:
@@ -186,7 +201,7 @@ def _same(run: Run, requested: Mapping[str, Any], inputs: Iterable[str | Path]) 
             "over with --force"
         )
     if not run.finished:
-        for name, digest in hashes(inputs).items():
+        for name, digest in inputs.items():
             if name in origin["inputs"] and origin["inputs"][name] != digest:
                 raise ArtifactError(
                     f"{name}: has changed since the run {run.folder} began; put it back, or start over with --force"
@@ -241,7 +256,7 @@ def _origin(kind: str, requested: Mapping[str, Any], inputs: Iterable[str | Path
         "git": _commit(),
         "seed": requested.get("train", {}).get("seed", 0),
         "inputs": hashes(inputs),
-        "requested": requested,
+        "requested": json.loads(json.dumps(requested)),
     }
 
 

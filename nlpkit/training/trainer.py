@@ -197,9 +197,12 @@ class Trainer:
         self.run.metric({"step": state.step, "split": "valid", **told, "seconds": round(state.seconds, 4)})
         value = told.get(config.monitor, told["loss"])
         sign = -1.0 if config.monitor in LARGER_IS_BETTER and config.monitor in told else 1.0
-        improved = state.best is None or sign * value < sign * state.best
+        # Of equally accurate evaluations the one with the least loss is the better: accuracy comes in coarse steps.
+        reached = (sign * value, told["loss"])
+        improved = state.best is None or reached < (sign * state.best, state.best_loss)
         if improved:
-            state.best, state.best_step, state.stale = value, state.step, 0
+            state.best, state.best_loss = value, told["loss"]
+            state.best_step, state.stale = state.step, 0
         else:
             state.stale += 1
             state.stopped = 0 < config.patience <= state.stale

@@ -98,6 +98,16 @@ def test_changing(folder, tmp_path, capfd):
     assert "documents" in capfd.readouterr().out
 
 
+def test_eval_of_an_index(folder, tmp_path, capfd):
+    (tmp_path / "q.tsv").write_text("q7\tcats\nq8\tlist\n")
+    (tmp_path / "r.tsv").write_text("q7 0 c 1\nq8 0 a 1\n")
+    files = ("--queries", tmp_path / "q.tsv", "--qrels", tmp_path / "r.tsv")
+    assert call("eval", folder, *files, "--json") == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["queries"], told["mrr@10"]) == (2, 0.5)
+    assert call("eval", folder, *files, "--require", "mrr@10>=0.6") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

