@@ -132,6 +132,10 @@ def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", An
     _check_context(model, asked.data)
     if named["from"]:
         _warm_start(model, named["from"])
+    elif asked.kind == "mlm":
+        import torch
+
+        model.start_from(torch.from_numpy(made.data.tokens.counts(made.data.vocab_size)))  # type: ignore[operator]
     if resolved:
         return model, made, plain.build(TrainConfig, resolved["train"], "train.")
     parameters = sum(p.numel() for p in model.parameters())

@@ -20,7 +20,7 @@ from nlpkit.store import atomic
 QUERIES = (
     "split a string into lines",
     "remove duplicates from a list",
-    "how long is this object",
+    "get the current working directory",
 )
 HELD_OUT = 300  # test queries, and as many others to choose the fusion weight on
 SHORTEST = 3, 8  # words that a summary and a body need to be a query and its answer
@@ -37,19 +37,19 @@ class Plan:
     vocabulary: int
 
 
-FULL = Plan(pretrain="60s", biencoder="40s", epochs=10, vocabulary=8000)
-FAST = Plan(pretrain="12s", biencoder="10s", epochs=4, vocabulary=4000)
+FULL = Plan(pretrain="85s", biencoder="50s", epochs=40, vocabulary=6000)
+FAST = Plan(pretrain="15s", biencoder="12s", epochs=20, vocabulary=4000)
 
 
 def demo(fast: bool = False) -> None:
-    """Run the chain in the current folder: corpora/python, runs/demo-*, indexes/python."""
+    """Run the chain in the current folder: corpora/python and python-demo, runs/demo-*, indexes/python."""
     started = time.monotonic()
     plan = FAST if fast else FULL
-    corpus = Path("corpora/python")
-    for step in chain(plan, corpus):
+    work = Path("corpora/python-demo")
+    for step in chain(plan, Path("corpora/python"), work):
         run(*step)
-    queries, tune, test = held_out(corpus)
-    weight, rows = measure(corpus / "heldout.jsonl", queries, tune, test)
+    queries, tune, test = held_out(work)
+    weight, rows = measure(work / "bodies.jsonl", queries, tune, test)
     keep_weight(weight)
     console.write("\n")
     for query in QUERIES:
@@ -62,17 +62,17 @@ def demo(fast: bool = False) -> None:
     console.write('  nlpkit search indexes/python "split a string into lines"\n')
 
 
-def chain(plan: Plan, corpus: Path) -> Iterator[tuple[str, ...]]:
+def chain(plan: Plan, corpus: Path, work: Path) -> Iterator[tuple[str, ...]]:
     """The command lines from raw text to the index. What is held out trains nothing."""
-    docs, train, words = f"{corpus}/docs.jsonl", f"{corpus}/split/train.jsonl", f"{corpus}/words.jsonl"
+    docs, train, words = f"{corpus}/docs.jsonl", f"{work}/split/train.jsonl", f"{work}/words.jsonl"
     recipe, ids, size, epochs = (
-        f"{corpus}/words.toml",
-        f"{corpus}/ids.npy",
+        f"{work}/words.toml",
+        f"{work}/ids.npy",
         str(plan.vocabulary),
         str(plan.epochs),
     )
     yield "corpus", "python", "-o", f"{corpus}"
-    yield "corpus", "split", docs, "--valid", "0.15", "--test", "0.15", "-o", f"{corpus}/split"
+    yield "corpus", "split", docs, "--valid", "0.15", "--test", "0.15", "-o", f"{work}/split"
     yield "standardize", train, "--stopwords", "en", "--save-recipe", recipe, "-o", words
     yield "train-tokenizer", train, "--kind", "bpe", "--vocab-size", size, "-o", "runs/demo-tokenizer"
     yield "tokenize", train, "--tokenizer", "runs/demo-tokenizer", "--format", "npy", "-o", ids
@@ -107,16 +107,16 @@ def run(*words: str) -> None:
     cli.invoke(list(words))
 
 
-def held_out(corpus: Path) -> tuple[dict[str, str], list[str], list[str]]:
-    """Write heldout.jsonl (bodies without summaries, each once); its queries by document id, and who is whose.
+def held_out(work: Path) -> tuple[dict[str, str], list[str], list[str]]:
+    """Write bodies.jsonl (bodies without summaries, each once); its queries by document id, and who is whose.
 
     A query is the summary of a document that trained nothing; it has to be the summary of that document alone.
     """
-    parts = {name: list(_records(corpus / "split" / f"{name}.jsonl")) for name in ("train", "valid", "test")}
+    parts = {name: list(_records(work / "split" / f"{name}.jsonl")) for name in ("train", "valid", "test")}
     summaries = Counter(d["summary"] for docs in parts.values() for d in docs)
     bodies = Counter(d["body"] for docs in parts.values() for d in docs)
     written: set[str] = set()
-    with atomic.writing(corpus / "heldout.jsonl", "w", encoding="utf-8") as file:
+    with atomic.writing(work / "bodies.jsonl", "w", encoding="utf-8") as file:
         for document in (d for docs in parts.values() for d in docs):
             if document["body"] and document["body"] not in written:
                 written.add(document["body"])
@@ -128,10 +128,10 @@ def held_out(corpus: Path) -> tuple[dict[str, str], list[str], list[str]]:
 
     tune, test = ([d for d in parts[name] if asks(d)][:HELD_OUT] for name in ("valid", "test"))
     queries = {d["id"]: d["summary"] for d in (*tune, *test)}
-    with atomic.writing(corpus / "queries.tsv", "w", encoding="utf-8") as file:
+    with atomic.writing(work / "queries.tsv", "w", encoding="utf-8") as file:
         file.writelines(f"{name}\t{' '.join(text.split())}\n" for name, text in queries.items())
     for name, part in (("tune", tune), ("test", test)):
-        with atomic.writing(corpus / f"qrels.{name}.tsv", "w", encoding="utf-8") as file:
+        with atomic.writing(work / f"qrels.{name}.tsv", "w", encoding="utf-8") as file:
             file.write("query-id\tcorpus-id\tscore\n")
             file.writelines(f"{d['id']}\t{d['id']}\t1\n" for d in part)
     return queries, [d["id"] for d in tune], [d["id"] for d in test]
@@ -163,7 +163,7 @@ def measure(
     draw = np.random.default_rng(0)
     order = {name: [names[i] for i in draw.choice(len(names), 10, replace=False)] for name in test}
     rows: list[Row] = [_row("random", ranking.evaluate(order, judged, COLUMNS))]
-    place = bodies.with_name(".heldout-index")
+    place = bodies.with_name(".bodies-index")
     try:
         for model in ("runs/demo-glove", "runs/demo-biencoder"):
             with Index.build(read_documents([bodies]), place, encoder_path=model, force=True) as index:

@@ -129,12 +129,15 @@ def invoke(argv: list[str]) -> int:
     if verb is not None and verb not in VERBS and not completing:
         raise UsageError(f"no verb {verb!r}{did_you_mean(verb, VERBS)}")
     app = _application("*" if completing else verb)
+    before, sys.argv = sys.argv, [sys.argv[0], *argv]  # what runs and locks record as their command
     try:
         result = app(args=argv, prog_name="nlpkit", standalone_mode=completing)
     except NothingToRead as failure:
         if verb is not None:
             app(args=[verb, "--help"], prog_name="nlpkit", standalone_mode=False)
         raise failure
+    finally:
+        sys.argv = before
     return result if isinstance(result, int) else 0
 
 

@@ -12,7 +12,8 @@ def command(
 ) -> None:
     """Raw text to a trained model and a working semantic search, offline, in the current folder.
 
-    Makes corpora/python, runs/demo-* and indexes/python, showing each command line before it runs it.
+    Makes corpora/python, corpora/python-demo, runs/demo-* and indexes/python, and shows each command
+    line before it runs it.
 
     Example: nlpkit demo --fast
     """

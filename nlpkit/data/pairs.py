@@ -15,7 +15,7 @@ import torch
 from nlpkit import console
 from nlpkit.core.batch import Batch
 from nlpkit.data.labelled import encode, pad
-from nlpkit.data.order import NEGATIVES, VALID, Buckets, keyed, split_up
+from nlpkit.data.order import MASK, NEGATIVES, VALID, Buckets, keyed, split_up
 from nlpkit.data.records import column, columns, read_rows
 from nlpkit.data.tokens import text_hash
 from nlpkit.errors import DataError
@@ -33,7 +33,8 @@ class PairsConfig:
 
     ``query`` and ``doc`` name the columns ("": the usual names are tried). With a ``score`` column, pairs of at
     least ``threshold`` of its largest value are the positives of a bi-encoder. ``negatives`` other documents are
-    drawn for each positive pair of a cross-encoder that has no scores.
+    drawn for each positive pair of a cross-encoder that has no scores. ``token_dropout`` is the share of a
+    bi-encoder's training tokens that each step leaves out anew, which keeps small sets from being learned by heart.
     """
 
     query: str = ""
@@ -41,6 +42,7 @@ class PairsConfig:
     score: str = "score"
     threshold: float = 0.7
     negatives: int = 3
+    token_dropout: float = 0.0
     max_length: int = 128
     batch_size: int = 64
     micro_batch: int = 0
@@ -50,8 +52,8 @@ class PairsConfig:
     def __post_init__(self) -> None:
         if self.max_length < 4 or self.batch_size < 1 or self.micro_batch < 0 or self.negatives < 1:
             raise ValueError("max_length must be 4 or more, batch_size and negatives 1 or more")
-        if not 0 <= self.valid_fraction < 1:
-            raise ValueError("valid_fraction lies in [0, 1)")
+        if not 0 <= self.valid_fraction < 1 or not 0 <= self.token_dropout < 1:
+            raise ValueError("valid_fraction and token_dropout lie in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,10 @@ class PairData:
 
     def batch(self, step: int) -> list[Batch]:
         """The micro-batches of a step; negatives come from the same micro-batch."""
+        parts = split_up(self.order.items(step), self.config.micro_batch)
         return [
-            self._assemble(self.train, p) for p in split_up(self.order.items(step), self.config.micro_batch)
+            self._assemble(self.train, items, keyed(self.seed, MASK, step, micro))
+            for micro, items in enumerate(parts)
         ]
 
     def valid(self) -> Iterator[Batch]:
@@ -170,11 +174,14 @@ class PairData:
             yield self._assemble(self.held, order[start : start + size])
 
     def _assemble(
-        self, side: tuple[list[list[int]], list[list[int]], np.ndarray], items: np.ndarray
+        self,
+        side: tuple[list[list[int]], list[list[int]], np.ndarray],
+        items: np.ndarray,
+        draw: np.random.Generator | None = None,
     ) -> Batch:
         where = items.tolist()
-        query_ids, query_segments = pad([side[0][i] for i in where], self.pad_id)
-        doc_ids, doc_segments = pad([side[1][i] for i in where], self.pad_id)
+        query_ids, query_segments = pad([self._thin(side[0][i], draw) for i in where], self.pad_id)
+        doc_ids, doc_segments = pad([self._thin(side[1][i], draw) for i in where], self.pad_id)
         return {
             "query_ids": query_ids,
             "query_segments": query_segments,
@@ -182,6 +189,14 @@ class PairData:
             "doc_segments": doc_segments,
             "doc_key": torch.from_numpy(side[2][items]),
         }
+
+    def _thin(self, ids: list[int], draw: np.random.Generator | None) -> list[int]:
+        """``ids`` without a random share of its tokens; the first and last, [CLS] and [SEP], stay."""
+        if draw is None or not self.config.token_dropout:
+            return ids
+        kept = draw.random(len(ids)) >= self.config.token_dropout
+        kept[[0, -1]] = True
+        return [token for token, keep in zip(ids, kept.tolist(), strict=True) if keep]
 
 
 class ScoredPairData:

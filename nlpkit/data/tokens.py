@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nlpkit.text.tokenizer import Tokenizer
 
 CHUNK = 512  # documents encoded at a time
+COUNTED = 1 << 24  # ids counted at a time
 BLOCK = 1024  # tokens: a longer document falls into blocks of about this, so one long text has a held-out part too
 
 
@@ -42,6 +43,13 @@ class Tokens:
     def lengths(self) -> np.ndarray:
         """Tokens of each document, int64 (N,)."""
         return np.diff(self.offsets.astype(np.int64))
+
+    def counts(self, vocabulary: int) -> np.ndarray:
+        """How often each id occurs, int64 (vocabulary,); reads the ids a block at a time."""
+        total = np.zeros(vocabulary, np.int64)
+        for start in range(0, len(self.ids), COUNTED):
+            total += np.bincount(self.ids[start : start + COUNTED], minlength=vocabulary)
+        return total
 
 
 def text_hash(data: bytes) -> int:

@@ -43,6 +43,15 @@ class Model(nn.Module):
         self.head = MaskedHead(self.text)
         initialize(self)
 
+    def start_from(self, counts: Tensor) -> None:
+        """Begin with the output bias at the log frequencies of the tokens; ``counts`` (V,) are theirs in the text.
+
+        Otherwise the first hundreds of steps go into learning these frequencies through the hidden states.
+        """
+        share = (counts.double() + 1.0) / (counts.sum() + len(counts))
+        with torch.no_grad():
+            self.head.vocabulary.bias.copy_(share.log())  # type: ignore[union-attr]
+
     def forward(
         self,
         input_ids: Tensor,

@@ -47,13 +47,14 @@ def as_text(hits: Sequence[Hit], query: str, analyze: Analyze, *, explain: bool 
     margin = " " * 4
     for rank, hit in enumerate(hits, 1):
         head, name = _plain(hit.title), _plain(hit.id)
+        name = "" if name == head else name
         line = f"{rank:>2}  {_paint(f'{hit.score:.4f}', DIM, colour)}  "
         line += (
             f"{_paint(head, BOLD, colour)}  {_paint(name, DIM, colour)}"
             if head
             else _paint(name, BOLD, colour)
         )
-        yield line
+        yield line.rstrip()
         if explain:
             parts = " · ".join(f"{k} {v:.4f}" for k, v in hit.parts.items())
             yield margin + _paint(parts, DIM, colour)

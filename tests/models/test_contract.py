@@ -302,3 +302,15 @@ def test_a_run_manifest_protects_its_model_folder(tmp_path):
 def test_impossible_configs_are_usage_errors(kind, values, message):
     with pytest.raises(UsageError, match=message):
         make(kind, values)
+
+
+def test_mlm_can_begin_at_the_token_frequencies() -> None:
+    from nlpkit.models import mlm
+
+    model = mlm.Model(mlm.Config(vocab=8, width=8, depth=1, heads=2)).eval()
+    counts = torch.tensor([0, 0, 0, 0, 0, 0, 30, 10])
+    with torch.no_grad():
+        model.head.dense.weight.zero_()
+    model.start_from(counts)
+    told = model(torch.tensor([[2, 6, 4, 3]])).detach().softmax(-1)[0, 2]
+    assert told[6] == pytest.approx(31 / 48, abs=1e-4) and told[7] == pytest.approx(11 / 48, abs=1e-4)
