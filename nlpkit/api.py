@@ -5,7 +5,6 @@
 PosixPath('runs/digits')
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlpkit import config as plain
 from nlpkit import console, registry
-from nlpkit.errors import DataError, UsageError
+from nlpkit.errors import ArtifactError, DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -191,7 +190,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def find_tokenizer(tokenizer: str, start_from: str) -> "Tokenizer | None":
-    """The tokenizer that was named, or that of the model to start from."""
+    """The tokenizer that was named, or that of the model to start from; two that differ are refused."""
     if not tokenizer and not start_from:
         return None
     from nlpkit.inference.loading import find, resolve
@@ -200,7 +199,13 @@ def find_tokenizer(tokenizer: str, start_from: str) -> "Tokenizer | None":
     if tokenizer:
         folder = find(tokenizer)
         inner = folder / "model"
-        return Tokenizer.load(inner if (inner / "tokenizer.json").is_file() else folder)
+        named = Tokenizer.load(inner if (inner / "tokenizer.json").is_file() else folder)
+        if start_from and Tokenizer.load(resolve(start_from)).fingerprint != named.fingerprint:
+            raise ArtifactError(
+                f"{tokenizer}: is not the tokenizer of {start_from}, whose vectors are of its own tokens; "
+                "leave --tokenizer out, or start without --from"
+            )
+        return named
     return Tokenizer.load(resolve(start_from))
 
 
@@ -352,6 +357,10 @@ def _batches(
         return ("given", paths[0], made.valid()) if paths else ("valid", named["data"][0], made.valid())
     if kind not in assemble.TEXT:
         data = images.ImageData(images.load((paths or named["data"])[0]), config)
+        if loaded.labels and data.classes > len(loaded.labels):
+            raise DataError(
+                f"{(paths or named['data'])[0]}: has {data.classes} classes, the model knows {len(loaded.labels)}"
+            )
         return "test", str((paths or named["data"])[0]), data.part("test")
     files = assemble.part_files((paths or named["data"])[0])
     part = "given" if paths and "test" not in files else "test" if "test" in files else "valid"
@@ -376,20 +385,19 @@ def _batches(
 def _keep(folder: Path, name: str, told: Mapping[str, Any]) -> None:
     """Add a result to a finished run's eval.json, write its report anew and seal it again."""
     from nlpkit.report.run_html import write_report
-    from nlpkit.store import atomic, manifest
+    from nlpkit.store import jsonfile, lines, manifest
     from nlpkit.store.lock import locked
-    from nlpkit.training.run import LOGS
 
     with locked(folder, 2.0):
         sealed = manifest.read(folder, "run")
         manifest.check_file(folder, sealed, "eval.json")
-        results = {**json.loads((folder / "eval.json").read_text(encoding="utf-8")), name: dict(told)}
-        atomic.write_bytes(
-            folder / "eval.json", (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode()
-        )
+        results = {**jsonfile.read(folder / "eval.json"), name: dict(told)}
+        jsonfile.write(folder / "eval.json", results)
         write_report(folder)
         known = {n: s for n, s in sealed.files.items() if n not in ("eval.json", "report.html")}
-        manifest.seal(folder, "run", made_with=sealed.made_with, notes=sealed.notes, leave=LOGS, known=known)
+        manifest.seal(
+            folder, "run", made_with=sealed.made_with, notes=sealed.notes, leave=lines.LOGS, known=known
+        )
 
 
 def sample(run: str | Path, n: int, path: str | Path, *, seed: int = 0) -> None:

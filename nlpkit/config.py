@@ -134,7 +134,7 @@ def read_toml(source: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
+        raise UsageError(f"{path}: not valid TOML: {error}; mend it or choose another file") from error
 
 
 def to_dict(value: Any) -> dict[str, Any]:

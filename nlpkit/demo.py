@@ -38,7 +38,7 @@ class Plan:
 
 
 FULL = Plan(pretrain="85s", biencoder="50s", epochs=40, vocabulary=6000)
-FAST = Plan(pretrain="15s", biencoder="12s", epochs=20, vocabulary=4000)
+FAST = Plan(pretrain="11s", biencoder="9s", epochs=20, vocabulary=4000)
 
 
 def demo(fast: bool = False) -> None:

@@ -5,6 +5,8 @@ A message says what was found, where, and what to do, in one line.
 
 import difflib
 import errno
+import os
+import shutil
 from collections.abc import Iterable
 
 
@@ -77,20 +79,33 @@ def from_os_error(error: OSError) -> NlpkitError:
     where = f"{path}: " if path else ""
     reason = (error.strerror or str(error)).lower()
     if error.errno in DISK_ERRNOS:
+        if error.errno == errno.ENOSPC:
+            reason += _free(path)
         return DiskError(f"{where}{reason}; free some space or choose another place with -o")
     if isinstance(error, PermissionError):
         return DiskError(f"{where}{reason}; choose another place or change its permissions")
     if isinstance(error, FileNotFoundError):
-        return UsageError(f"{where}no such file or folder")
+        return UsageError(f"{where}no such file or folder; check the path")
     if isinstance(error, IsADirectoryError):
-        return UsageError(f"{where}is a folder where a file is needed")
+        return UsageError(f"{where}is a folder where a file is needed; name a file")
     if isinstance(error, NotADirectoryError):
-        return UsageError(f"{where}is a file where a folder is needed")
+        return UsageError(f"{where}is a file where a folder is needed; name a folder")
     if isinstance(error, FileExistsError):
         return UsageError(f"{where}exists already; choose another name or pass --force")
     if error.errno == errno.ENOMEM:
         return OutOfMemory(f"{where}{reason}")
     return NlpkitError(f"{where}{reason}")
+
+
+def _free(path: object) -> str:
+    """`` (… MB free)`` on the disk of ``path`` or of the nearest folder above it that is there."""
+    place = os.path.abspath(path) if isinstance(path, str | bytes | os.PathLike) else os.getcwd()
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    try:
+        return f" ({shutil.disk_usage(place).free / 1e6:,.1f} MB free)"
+    except OSError:
+        return ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

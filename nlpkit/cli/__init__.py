@@ -11,11 +11,13 @@ from typing import Any
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "the whole chain on Python's own documentation: raw text to semantic search"),
-    "corpus": ("corpus", "make, count and split corpora"),
+    "corpus": ("corpus", "make, count, split and clean corpora"),
     "standardize": ("standardize", "normalize, strip, stem text: a filter"),
     "train-tokenizer": ("train_tokenizer", "learn a BPE, WordPiece, unigram, word or character tokenizer"),
     "tokenize": ("tokenize", "text to token ids: a filter"),
     "detokenize": ("detokenize", "token ids back to text: a filter"),
+    "tokenizer-eval": ("tokenizer_eval", "fertility, compression and round trip of a tokenizer"),
+    "vectorize": ("vectorize", "one-hot, count, tf-idf and BM25 matrices of words and n-grams"),
     "train-glove": ("train_glove", "learn GloVe word vectors"),
     "vectors": ("vectors", "nearest words and analogies"),
     "pretrain": ("pretrain", "train a masked or next-token language model from text"),
@@ -106,8 +108,6 @@ def run(argv: list[str]) -> int:
         else:
             kept.append(word)
     console.set_quiet(flags["quiet"])
-    if flags["debug"]:
-        os.environ["NLPKIT_DEBUG"] = "1"
     try:
         code = invoke(kept)
         sys.stdout.flush()
@@ -173,7 +173,14 @@ def _explain(failure: BaseException) -> int:
         mapped = errors.from_os_error(failure)
         console.error(str(mapped))
         return mapped.exit_code
-    if isinstance(failure, MemoryError) or type(failure).__name__ == "OutOfMemoryError":
+    if (
+        isinstance(failure, MemoryError)
+        or type(failure).__name__ == "OutOfMemoryError"
+        or (
+            isinstance(failure, RuntimeError)
+            and "can't allocate memory" in str(failure)  # torch on the processor
+        )
+    ):
         console.error("out of memory; use a smaller batch, model or --max-memory")
         return errors.OutOfMemory.exit_code
     if isinstance(failure, ModuleNotFoundError):

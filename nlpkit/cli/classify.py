@@ -4,24 +4,23 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import Device, Documents, Errors, Force, IdField, Inputs, TextField
+
 
 def command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run or folder of a text classifier.")],
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[IN]...", help="Files or folders; none or -: stdin.")
-    ] = None,
+    paths: Inputs = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="OUT", help="Write to a file instead of stdout.")
+        str | None,
+        typer.Option("-o", "--output", metavar="OUT", help="Write to this file instead of stdout."),
     ] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print JSON lines with all probabilities.")] = False,
-    documents: Annotated[
-        str, typer.Option(help="In text, a document is a line, paragraph or file.")
-    ] = "line",
-    text_field: Annotated[str, typer.Option(help="The field of a record to classify.")] = "text",
-    id_field: Annotated[str | None, typer.Option(help="The field that names a record.")] = None,
-    errors: Annotated[str, typer.Option(help="Not UTF-8: replace, skip or strict.")] = "replace",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing output.")] = False,
+    documents: Documents = "line",
+    text_field: TextField = "text",
+    id_field: IdField = None,
+    errors: Errors = "replace",
+    device: Device = "auto",
+    force: Force = False,
 ) -> None:
     """A label and its probability for each line: a filter; n documents in, n lines out, in order.
 

@@ -4,17 +4,22 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import Force
+
 
 def command(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[IN]...", help="Lines of ids; none or - is stdin.")
+        list[str] | None, typer.Argument(metavar="IN", help="Lines of ids; none or - is stdin.")
     ] = None,
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", metavar="DIR", help="The tokenizer the ids were made with.")
     ] = ...,  # type: ignore[assignment]
-    output: Annotated[str | None, typer.Option("--output", "-o", help="A file.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Write to this file instead of stdout."),
+    ] = None,
     special: Annotated[bool, typer.Option("--special", help="Show special tokens too.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing output.")] = False,
+    force: Force = False,
 ) -> None:
     """Token ids back to text: a filter, a line of text for each line of ids.
 

@@ -1,12 +1,10 @@
 """``nlpkit doctor``: what this machine and installation can do."""
 
-from typing import Annotated
-
-import typer
+from nlpkit.cli.options import AsJson
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What this machine and installation can do.
 

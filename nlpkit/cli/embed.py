@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import Device, Documents, Errors, Force, IdField, Inputs, TextField
 from nlpkit.errors import UsageError
 
 
@@ -12,24 +13,25 @@ def command(
         str,
         typer.Argument(metavar="MODEL", help="A bi-encoder, masked model or GloVe folder, or a cached name."),
     ],
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[IN]...", help="Files or folders; none or -: stdin.")
-    ] = None,
+    paths: Inputs = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="OUT", help="The .npy (or .jsonl) file to write.")
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="Write to this file (.npy or .jsonl) instead of stdout."
+        ),
     ] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help='Write JSON lines with an "embedding" each.')
     ] = False,
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch, padding included.")] = 8192,
-    documents: Annotated[
-        str, typer.Option(help="In text, a document is a line, paragraph or file.")
-    ] = "line",
-    text_field: Annotated[str, typer.Option(help="The field of a record to embed.")] = "text",
-    id_field: Annotated[str | None, typer.Option(help="The field that names a record.")] = None,
-    errors: Annotated[str, typer.Option(help="Not UTF-8: replace, skip or strict.")] = "replace",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing output.")] = False,
+    batch_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Tokens of a batch, padding included.")
+    ] = 8192,
+    documents: Documents = "line",
+    text_field: TextField = "text",
+    id_field: IdField = None,
+    errors: Errors = "replace",
+    device: Device = "auto",
+    force: Force = False,
 ) -> None:
     """A vector for each line: n documents in, n unit rows out (float32), in order.
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpkit.cli.options import AsJson
 from nlpkit.errors import NlpkitError, UsageError, did_you_mean
 
 
@@ -22,7 +23,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="EXPR", help='Leave with 1 unless this holds, such as "accuracy>=0.75".'),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a run or an index.
 

@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import AsJson, Device
+
 
 def command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run or folder of a masked language model.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts with <MASK>; none or -: lines of stdin."),
+        typer.Argument(metavar="TEXT", help="Texts with <MASK>; none or -: lines of stdin."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--top", help="Candidates for each mask.")] = 5,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a text.")] = False,
+    k: Annotated[int, typer.Option("-k", "--top", metavar="N", help="Candidates for each mask.")] = 5,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print JSON lines, one a text.")] = False,
 ) -> None:
     """The likeliest words for <MASK>.
 

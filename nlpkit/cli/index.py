@@ -5,23 +5,13 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import AsJson, Documents, Errors, Force, IdField, Inputs, TextField
+
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Build, change, inspect and tune a search index."
 )
 
-Inputs = Annotated[
-    list[str] | None, typer.Argument(metavar="[IN]...", help="Files or folders; none or '-': standard input.")
-]
 Where = Annotated[Path, typer.Argument(metavar="INDEX", help="The index.")]
-Unit = Annotated[
-    str, typer.Option("--documents", help="What a document of a text file is: line, paragraph or file.")
-]
-TextField = Annotated[str, typer.Option("--text-field", help="The field of a record that is its text.")]
-IdField = Annotated[
-    str | None, typer.Option("--id-field", help="The field of a record that is its id (default: _id or id).")
-]
-Errors = Annotated[str, typer.Option("--errors", help="Bytes that are not UTF-8: replace, skip or strict.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 @app.command()
@@ -34,17 +24,19 @@ def build(
             "--model", metavar="MODEL", help="What makes the vectors: a run, folder or name; or none."
         ),
     ] = "none",
-    documents: Unit = "paragraph",
+    documents: Documents = "paragraph",
     text_field: TextField = "text",
     id_field: IdField = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", help="How BM25 sees words: a TOML file of standardize, or steps with commas."
+            "--recipe",
+            metavar="FILE|STEPS",
+            help="How BM25 sees words: a TOML file of standardize, or steps with commas.",
         ),
     ] = None,
     errors: Errors = "replace",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
+    force: Force = False,
 ) -> None:
     """Index documents: text files, jsonl, csv or tsv records.
 
@@ -53,20 +45,23 @@ def build(
     from nlpkit import console
     from nlpkit.search.index import Index
     from nlpkit.store.atomic import refuse_existing
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.documents import read_documents, required
     from nlpkit.text.standardize import Recipe
 
     refuse_existing(output, force)
     chosen = None
     if recipe is not None:
-        chosen = (
-            Recipe.load(recipe) if Path(recipe).is_file() else Recipe.of(s for s in recipe.split(",") if s)
-        )
+        is_file = Path(recipe).exists() or recipe.endswith(".toml")
+        chosen = Recipe.load(recipe) if is_file else Recipe.of(s for s in recipe.split(",") if s)
     found = read_documents(
         inputs or [], documents=documents, text_field=text_field, id_field=id_field, errors=errors
     )
     index = Index.build(
-        found, output, encoder_path=None if model == "none" else model, recipe=chosen, force=force
+        required(found, inputs or [], "index"),
+        output,
+        encoder_path=None if model == "none" else model,
+        recipe=chosen,
+        force=force,
     )
     console.note(f"{output}: {index.changed.words()}")
 
@@ -76,7 +71,7 @@ def add(
     index: Where,
     inputs: Inputs = None,
     update: Annotated[bool, typer.Option("--update", help="Replace documents whose id is there.")] = False,
-    documents: Unit = "paragraph",
+    documents: Documents = "paragraph",
     text_field: TextField = "text",
     id_field: IdField = None,
     errors: Errors = "replace",
@@ -86,13 +81,13 @@ def add(
     Example: nlpkit index add indexes/docs new.jsonl --update
     """
     from nlpkit import console
-    from nlpkit.search.index import writing
+    from nlpkit.search.index import Index
     from nlpkit.text.documents import read_documents
 
     found = read_documents(
         inputs or [], documents=documents, text_field=text_field, id_field=id_field, errors=errors
     )
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         changed = opened.add(found, update=update)
     console.note(f"{index}: {changed.words()}")
 
@@ -100,16 +95,16 @@ def add(
 @app.command()
 def delete(
     index: Where,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of documents.")],
 ) -> None:
     """Delete documents by id, all or none.
 
     Example: nlpkit index delete indexes/docs faq-17 faq-18
     """
     from nlpkit import console
-    from nlpkit.search.index import writing
+    from nlpkit.search.index import Index
 
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         count = opened.delete(ids)
     console.note(f"{index}: {count:,} deleted")
 
@@ -175,9 +170,9 @@ def compact(
     Example: nlpkit index compact indexes/docs
     """
     from nlpkit import console
-    from nlpkit.search.index import writing
+    from nlpkit.search.index import Index
 
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         opened.compact(rebuild=rebuild)
     console.note(f"{index}: compacted")
 
@@ -185,9 +180,12 @@ def compact(
 @app.command()
 def tune(
     index: Where,
-    queries: Annotated[Path, typer.Option("--queries", help="Queries: id<TAB>text lines, or jsonl.")],
+    queries: Annotated[
+        Path, typer.Option("--queries", metavar="FILE", help="Queries: id<TAB>text lines, or jsonl.")
+    ],
     qrels: Annotated[
-        Path, typer.Option("--qrels", help="Judgements: query, document, grade (BEIR or TREC).")
+        Path,
+        typer.Option("--qrels", metavar="FILE", help="Judgements: query, document, grade (BEIR or TREC)."),
     ],
     json_: AsJson = False,
 ) -> None:
@@ -200,9 +198,9 @@ def tune(
     from nlpkit import console
     from nlpkit.search.evaluate import read_qrels, read_queries
     from nlpkit.search.fuse import tune as best
-    from nlpkit.search.index import writing
+    from nlpkit.search.index import Index
 
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         found = best(opened, read_queries(queries), read_qrels(qrels))
         opened.set_weight(found["weight"])
     if json_:

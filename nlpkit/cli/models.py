@@ -1,12 +1,10 @@
 """``nlpkit models``: what can be trained."""
 
-from typing import Annotated
-
-import typer
+from nlpkit.cli.options import AsJson
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the models that can be trained.
 

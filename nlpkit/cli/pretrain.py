@@ -4,6 +4,23 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import (
+    Budget,
+    Configuration,
+    DryRun,
+    FromCheckpoint,
+    Overrides,
+    RunFolder,
+    StartFrom,
+    StartOver,
+    Steps,
+    Threads,
+    TrainDevice,
+    TrainDocuments,
+    TrainSeed,
+    TrainTokenizer,
+    Valid,
+)
 from nlpkit.errors import UsageError, did_you_mean
 
 OBJECTIVES = ("mlm", "clm")
@@ -12,45 +29,27 @@ OBJECTIVES = ("mlm", "clm")
 def command(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IN]...", help="Text files, folders or a token shard; none or - is stdin."),
+        typer.Argument(metavar="IN", help="Text files, folders or a token shard; none or - is stdin."),
     ] = None,
     *,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")],
-    objective: Annotated[str, typer.Option(help="mlm (masked words) or clm (the next token).")] = "mlm",
-    tokenizer: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Without it (and --from) one is trained on the text.")
-    ] = None,
-    start_from: Annotated[
-        str | None, typer.Option("--from", metavar="MODEL", help="Start from the weights of a run or folder.")
-    ] = None,
-    valid: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Validation text; else a share of the input is held out."),
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option("--config", "-c", metavar="CONFIG", help="A TOML file, or a recipe by its name."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Such as train.lr=1e-3.")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Wall time for all of it, such as 90s, 2m, 1h.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer.")] = None,
-    documents: Annotated[
-        str | None, typer.Option(help="In text, a document is a line, paragraph (default) or file.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and masks.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Threads.")] = None,
-    from_checkpoint: Annotated[
-        int | None, typer.Option(metavar="STEP", help="Go on from this checkpoint, not from the newest.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Start the run over.")] = False,
+    output: RunFolder,
+    objective: Annotated[
+        str, typer.Option(metavar="NAME", help="mlm (masked words) or clm (the next token).")
+    ] = "mlm",
+    tokenizer: TrainTokenizer = None,
+    start_from: StartFrom = None,
+    valid: Valid = None,
+    config: Configuration = None,
+    overrides: Overrides = None,
+    budget: Budget = None,
+    steps: Steps = None,
+    documents: TrainDocuments = None,
+    seed: TrainSeed = None,
+    device: TrainDevice = None,
+    jobs: Threads = None,
+    from_checkpoint: FromCheckpoint = None,
+    dry_run: DryRun = False,
+    force: StartOver = False,
 ) -> None:
     """Train a masked or next-token language model from text.
 

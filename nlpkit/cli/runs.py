@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import AsJson
+
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.command("ls")
 def ls(
-    folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Where the runs lie.")] = "runs",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the runs lie.")] = "runs",
+    as_json: AsJson = False,
 ) -> None:
     """List the training runs of a folder, newest first.
 
@@ -34,7 +36,7 @@ def ls(
 @app.command("show")
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a run: its configuration, its last metrics, what it measured.
 

@@ -4,15 +4,17 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import Force
+
 
 def command(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run or folder of a model that can be sampled.")
     ],
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="How many.")] = 64,
     grid: Annotated[str, typer.Option("--grid", "-o", metavar="FILE", help="The PNG to write.")] = "grid.png",
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds give equal images.")] = 0,
+    force: Force = False,
 ) -> None:
     """Draw images from a generative model, as one PNG grid.
 

@@ -4,15 +4,20 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpkit.cli.options import Documents, Errors, Force, InputFormat, Inputs, TextField
 from nlpkit.errors import UsageError
 
 
 def command(
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[IN]...", help="Files or folders; none or - is stdin.")
-    ] = None,
+    paths: Inputs = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="A file (.txt, .jsonl, .csv, .tsv, also .gz).")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Write to this file (.txt, .jsonl, .csv or .tsv, also .gz) instead of stdout.",
+        ),
     ] = None,
     lower: Annotated[bool | None, typer.Option("--lower/--no-lower", help="Lower case.")] = None,
     accents: Annotated[
@@ -26,7 +31,7 @@ def command(
         bool | None, typer.Option("--collapse-space/--no-collapse-space", help="Runs of space become one.")
     ] = None,
     form: Annotated[
-        str | None, typer.Option(help="Unicode form: nfkc (default), nfkd, nfc, nfd or none.")
+        str | None, typer.Option(metavar="FORM", help="Unicode form: nfkc (default), nfkd, nfc, nfd or none.")
     ] = None,
     strip_html: Annotated[bool, typer.Option("--strip-html", help="Remove tags, resolve entities.")] = False,
     strip_urls: Annotated[bool, typer.Option("--strip-urls", help="Remove web addresses.")] = False,
@@ -37,7 +42,9 @@ def command(
     stem: Annotated[
         str | None, typer.Option(metavar="LANG", help="Snowball stems: en, de, fr, porter, ...")
     ] = None,
-    min_length: Annotated[int | None, typer.Option(min=1, help="Remove words of fewer characters.")] = None,
+    min_length: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Remove words of fewer characters.")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="FILE", help="Take all steps from a TOML recipe.")
     ] = None,
@@ -47,15 +54,11 @@ def command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show token by token which step changed it.")
     ] = False,
-    documents: Annotated[
-        str, typer.Option(help="In text, a document is a line, paragraph or file.")
-    ] = "line",
-    text_field: Annotated[str, typer.Option(help="The field of a record to standardize.")] = "text",
-    input_format: Annotated[
-        str | None, typer.Option(help="text, jsonl, csv or tsv; else by the file's name.")
-    ] = None,
-    errors: Annotated[str, typer.Option(help="Not UTF-8: replace, skip or strict.")] = "replace",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing output.")] = False,
+    documents: Documents = "line",
+    text_field: TextField = "text",
+    input_format: InputFormat = None,
+    errors: Errors = "replace",
+    force: Force = False,
 ) -> None:
     """Normalize, lower, strip and stem text: a filter; n documents in, n out, in order.
 

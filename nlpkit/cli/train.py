@@ -4,6 +4,24 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpkit.cli.options import (
+    Budget,
+    Configuration,
+    DryRun,
+    FromCheckpoint,
+    Overrides,
+    RunFolder,
+    StartFrom,
+    StartOver,
+    Steps,
+    Threads,
+    TrainDevice,
+    TrainDocuments,
+    TrainSeed,
+    TrainTokenizer,
+    Valid,
+)
+
 NEXT = {
     "mlm": "nlpkit fill-mask {run} 'some <MASK> text'",
     "clm": "nlpkit generate {run} 'Once'",
@@ -20,45 +38,25 @@ def command(
         str, typer.Argument(metavar="KIND", help="A model of the registry (see: nlpkit models).")
     ],
     *,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")],
+    output: RunFolder,
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="DATA", help="A file, a folder with train, valid and test files, or digits."),
     ] = None,
-    valid: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Validation data; else a share of the data is held out."),
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Without it (and --from) one is trained on the texts.")
-    ] = None,
-    start_from: Annotated[
-        str | None, typer.Option("--from", metavar="MODEL", help="Start from the weights of a run or folder.")
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option("--config", "-c", metavar="CONFIG", help="A TOML file, or a recipe by its name."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Such as train.lr=1e-3.")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="At most this wall time for all of it: 90s, 2m, 1h.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer.")] = None,
-    documents: Annotated[
-        str | None, typer.Option(help="mlm and clm: a document is a line, paragraph (default) or file.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Threads.")] = None,
-    from_checkpoint: Annotated[
-        int | None, typer.Option(metavar="STEP", help="Go on from this checkpoint, not from the newest.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Start the run over.")] = False,
+    valid: Valid = None,
+    tokenizer: TrainTokenizer = None,
+    start_from: StartFrom = None,
+    config: Configuration = None,
+    overrides: Overrides = None,
+    budget: Budget = None,
+    steps: Steps = None,
+    documents: TrainDocuments = None,
+    seed: TrainSeed = None,
+    device: TrainDevice = None,
+    jobs: Threads = None,
+    from_checkpoint: FromCheckpoint = None,
+    dry_run: DryRun = False,
+    force: StartOver = False,
 ) -> None:
     """Train any model of the registry.
 
@@ -74,7 +72,7 @@ def command(
     registry.entry(kind)
     for path in [*(data or []), *([valid] if valid else [])]:
         if path not in ("-", "digits") and not Path(path).exists():
-            raise UsageError(f"{path}: no such file or folder")
+            raise UsageError(f"{path}: no such file or folder; check the path")
     carry_out(
         kind,
         data or [],

@@ -5,32 +5,37 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import Documents, Errors, Force, Inputs, TextField
 from nlpkit.errors import UsageError
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def command(
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[IN]...", help="Files or folders; none or - is stdin.")
-    ] = None,
+    paths: Inputs = None,
     *,
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")],
-    size: Annotated[int, typer.Option(help="Numbers in a vector.")] = 100,
-    window: Annotated[int, typer.Option(help="How many words away a context reaches.")] = 10,
+    size: Annotated[int, typer.Option(metavar="N", help="Numbers in a vector.")] = 100,
+    window: Annotated[int, typer.Option(metavar="N", help="How many words away a context reaches.")] = 10,
     left_window: Annotated[
         bool, typer.Option("--left-window", help="Count only the words before a word.")
     ] = False,
-    epochs: Annotated[int, typer.Option(help="Passes over the counts.")] = 15,
-    min_count: Annotated[int, typer.Option(help="Leave out words that occur less often.")] = 5,
-    max_vocab: Annotated[int | None, typer.Option(help="Keep this many of the most frequent words.")] = None,
-    x_max: Annotated[float, typer.Option("--x-max", help="Counts from here on weigh 1.")] = 10.0,
-    alpha: Annotated[float, typer.Option(help="Smaller counts weigh (count / x-max)^alpha.")] = 0.75,
-    lr: Annotated[float, typer.Option(help="AdaGrad's rate.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Of the first vectors and of the order.")] = 0,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the counts.")] = 15,
+    min_count: Annotated[int, typer.Option(metavar="N", help="Leave out words that occur less often.")] = 5,
+    max_vocab: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep this many of the most frequent words.")
+    ] = None,
+    x_max: Annotated[float, typer.Option("--x-max", metavar="X", help="Counts from here on weigh 1.")] = 10.0,
+    alpha: Annotated[
+        float, typer.Option(metavar="X", help="Smaller counts weigh (count / x-max)^alpha.")
+    ] = 0.75,
+    lr: Annotated[float, typer.Option(metavar="X", help="AdaGrad's rate.")] = 0.05,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the first vectors and of the order.")] = 0,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", help="Threads (default: all); the vectors do not depend on it."),
+        typer.Option(
+            "--jobs", "-j", metavar="N", help="Threads (default: all); the vectors do not depend on it."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -39,18 +44,17 @@ def command(
     standardized: Annotated[
         bool, typer.Option("--standardized", help="The text went through the recipe already.")
     ] = False,
-    documents: Annotated[
-        str, typer.Option(help="In text, a document is a line, paragraph or file.")
-    ] = "paragraph",
-    text_field: Annotated[str, typer.Option(help="The field of a record with its text.")] = "text",
-    errors: Annotated[str, typer.Option(help="Not UTF-8: replace, skip or strict.")] = "replace",
+    documents: Documents = "paragraph",
+    text_field: TextField = "text",
+    errors: Errors = "replace",
     max_memory: Annotated[
         str, typer.Option(metavar="SIZE", help="For counts and samples, as 512M or 4G; more goes to disk.")
     ] = "1G",
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Epochs between checkpoints (default: when 30 s have passed).")
+        int | None,
+        typer.Option(metavar="N", help="Epochs between checkpoints (default: when 30 s have passed)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing output.")] = False,
+    force: Force = False,
 ) -> None:
     """Learn GloVe word vectors from text.
 
@@ -69,7 +73,7 @@ def command(
     from nlpkit import console
     from nlpkit.store import manifest
     from nlpkit.store.atomic import refuse_existing
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.documents import read_documents, required
     from nlpkit.text.standardize import Recipe
 
     refuse_existing(output, force)
@@ -80,7 +84,7 @@ def command(
 
     started = monotonic()
     folder = glove.train(
-        (document.text for document in found),
+        (document.text for document in required(found, paths or [])),
         output,
         size=size,
         window=window,

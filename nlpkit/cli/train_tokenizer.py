@@ -4,16 +4,19 @@ from typing import Annotated
 
 import typer
 
+from nlpkit.cli.options import Documents, Errors, Force, InputFormat, Inputs, TextField
+
 
 def command(
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[IN]...", help="Files or folders; none or - is stdin.")
-    ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="The tokenizer's folder.")] = ...,  # type: ignore[assignment]
-    kind: Annotated[str, typer.Option(help="bpe, wordpiece, unigram, word or char.")] = "bpe",
-    vocab_size: Annotated[int, typer.Option(min=1, help="Ids in all, special tokens included.")] = 8000,
+    paths: Inputs = None,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")] = ...,  # type: ignore[assignment]
+    kind: Annotated[str, typer.Option(metavar="KIND", help="bpe, wordpiece, unigram, word or char.")] = "bpe",
+    vocab_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Ids in all, special tokens included.")
+    ] = 8000,
     min_frequency: Annotated[
-        int | None, typer.Option(min=1, help="Rarer pairs or words are left out (2; word, char: 1).")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Rarer pairs or words are left out (2; word, char: 1)."),
     ] = None,
     add_tokens: Annotated[
         str | None, typer.Option(metavar="LIST", help="Tokens never cut within, comma-separated.")
@@ -21,15 +24,11 @@ def command(
     recipe: Annotated[
         str | None, typer.Option(metavar="FILE", help="Standardize by this recipe, kept with the tokenizer.")
     ] = None,
-    documents: Annotated[
-        str, typer.Option(help="In text, a document is a line, paragraph or file.")
-    ] = "paragraph",
-    text_field: Annotated[str, typer.Option(help="The text field of records.")] = "text",
-    input_format: Annotated[
-        str | None, typer.Option(help="text, jsonl, csv or tsv; else by the file's name.")
-    ] = None,
-    errors: Annotated[str, typer.Option(help="Not UTF-8: replace, skip or strict.")] = "replace",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing tokenizer.")] = False,
+    documents: Documents = "paragraph",
+    text_field: TextField = "text",
+    input_format: InputFormat = None,
+    errors: Errors = "replace",
+    force: Force = False,
 ) -> None:
     """Learn a tokenizer; ids 0 to 5 are [PAD] [UNK] [CLS] [SEP] [MASK] <|endoftext|>.
 
@@ -39,7 +38,7 @@ def command(
     """
     from nlpkit import console
     from nlpkit.store.atomic import refuse_existing
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.documents import read_documents, required
     from nlpkit.text.recipe import Recipe
     from nlpkit.text.tokenizer import Tokenizer
 
@@ -52,7 +51,7 @@ def command(
     with console.progress("train-tokenizer", unit="characters") as bar:
 
         def passing():  # type: ignore[no-untyped-def]
-            for document in found:
+            for document in required(found, paths or []):
                 bar.advance(len(document.text))
                 yield document.text
 

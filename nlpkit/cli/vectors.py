@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nlpkit.cli.options import AsJson
 from nlpkit.errors import NothingToRead, UsageError
 
 if TYPE_CHECKING:
@@ -13,19 +14,18 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A folder that train-glove made.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-JsonLines = Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")]
-K = Annotated[int, typer.Option("-k", min=1, help="How many words to show.")]
+JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print JSON lines, one a word.")]
+K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many words to show.")]
 
 
 @app.command()
 def nearest(
     folder: Folder,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORD]...", help="None or - is stdin, split at spaces.")
+        list[str] | None, typer.Argument(metavar="WORD", help="None or - is stdin, split at spaces.")
     ] = None,
     k: K = 10,
-    as_json: Json = False,
+    as_json: AsJson = False,
     as_lines: JsonLines = False,
 ) -> None:
     """The words whose vectors point the same way, by cosine.
@@ -59,7 +59,7 @@ def analogy(
     b: Annotated[str, typer.Argument(metavar="B")],
     c: Annotated[str, typer.Argument(metavar="C", help="... as C is to the words found.")],
     k: K = 10,
-    as_json: Json = False,
+    as_json: AsJson = False,
     as_lines: JsonLines = False,
 ) -> None:
     """A is to B as C is to what? The words of greatest cosine with B - A + C.
@@ -83,7 +83,7 @@ def similarity(
     folder: Folder,
     a: Annotated[str, typer.Argument(metavar="A")],
     b: Annotated[str, typer.Argument(metavar="B")],
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """The cosine of two words' vectors, from -1 to 1.
 

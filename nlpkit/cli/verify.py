@@ -1,22 +1,20 @@
 """``nlpkit verify``: read every byte of artefacts and compare it with their seals."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nlpkit.errors import ArtifactError, UsageError
-
-if TYPE_CHECKING:
-    from nlpkit.store.verify import Report
+from nlpkit.cli.options import AsJson
+from nlpkit.errors import ArtifactError
 
 
 def command(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Tokenizers, vectors, corpora, shards, runs, indexes."),
+        typer.Argument(metavar="PATH", help="Tokenizers, vectors, corpora, shards, runs, indexes."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read every byte of an artefact and compare it with its seal.
 
@@ -29,9 +27,11 @@ def command(
     import json
 
     from nlpkit import console
+    from nlpkit.search.verify import report as report_index
     from nlpkit.store.verify import verify
+    from nlpkit.text.shards import report as report_shard
 
-    special = {"index": _index, "file": _shard}
+    special = {"index": report_index, "file": report_shard}
     reports = [report for path in paths for report in verify(path, special)]
     if as_json:
         found = [
@@ -58,45 +58,3 @@ def command(
                 console.note(remark)
     if any(report.problems for report in reports):
         raise typer.Exit(ArtifactError.exit_code)
-
-
-def _index(folder: Path) -> "Report":
-    """An index says itself what is wrong with it: its database changes while it lives."""
-    from nlpkit.search.verify import verify
-    from nlpkit.store.verify import Report
-
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name[0] != "."]
-    problems = [problem.partition("; nothing was changed")[0] for problem in verify(folder)]
-    return Report(folder, "index", len(files), sum(p.stat().st_size for p in files), problems)
-
-
-def _shard(path: Path) -> "Report":
-    """The token shard that a file is part of; UsageError when it is part of none."""
-    from nlpkit.store.verify import Report
-    from nlpkit.text.shards import TokenShard
-
-    stem = path.name.removesuffix(path.suffix).removesuffix(".offsets")
-    sidecar = path.with_name(f"{stem}.json")
-    parts = [path.with_name(f"{stem}{end}") for end in (".json", ".npy", ".bin", ".offsets.npy")]
-    if not sidecar.is_file() or not any(part.is_file() for part in parts[1:]):
-        raise UsageError(f"{path}: not an nlpkit artefact")
-    report = Report(sidecar, "tokens")
-    held = [part for part in parts if part.is_file()]
-    report.files, report.bytes = len(held), sum(part.stat().st_size for part in held)
-    try:
-        shard = TokenShard.open(sidecar)
-        claimed = {sidecar.name, *shard.about["files"]}
-        report.problems += [
-            f"{part}: not in the seal (an extra file)" for part in held if part.name not in claimed
-        ]
-        if sidecar.read_bytes() != _written(shard.about):
-            report.problems.append(f"{sidecar}: not as it was written")
-    except ArtifactError as fault:
-        report.problems.append(str(fault).partition("; nothing was changed")[0])
-    return report
-
-
-def _written(about: dict[str, object]) -> bytes:
-    import json
-
-    return (json.dumps(about, indent=1) + "\n").encode()

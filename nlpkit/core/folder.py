@@ -5,7 +5,6 @@ sentence-transformers folder too), with one more key, ``nlpkit``, in config.json
 under ``model_type: nlpkit-…``. No pickle is written or read.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,8 +21,7 @@ from nlpkit.core import hf, hf_config
 from nlpkit.core.families import Sizes, sizes
 from nlpkit.core.text_encoder import TextConfig
 from nlpkit.errors import ArtifactError, DiskError, UsageError
-from nlpkit.store import manifest
-from nlpkit.store.atomic import write_bytes
+from nlpkit.store import jsonfile, manifest
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 FORMAT = 1
@@ -33,6 +31,14 @@ TASKS: dict[str, hf.Task] = {
     "classifier": "classify",
     "crossencoder": "classify",
     "biencoder": "bare",
+}
+POOLINGS = {  # sentence-transformers' names for them, newer and older
+    "mean": "mean",
+    "mean_tokens": "mean",
+    "cls": "cls",
+    "cls_token": "cls",
+    "last": "last",
+    "lasttoken": "last",
 }
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 NOT_OURS = ("auto_map", "custom_pipelines", "_name_or_path", "transformers_version", "torch_dtype")
@@ -71,7 +77,7 @@ def save(model: nn.Module, kind: str, folder: Path) -> None:
         )
     except SafetensorError as error:
         raise DiskError(f"{folder / WEIGHTS}: {error}; free some space or choose another place") from error
-    write_bytes(folder / CONFIG, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+    jsonfile.write(folder / CONFIG, values)
     if kind == "biencoder":
         _sentence_transformers(folder, config, config.architecture())
 
@@ -125,13 +131,18 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """The values of ``config.json``."""
     path = Path(folder) / CONFIG
     if not path.is_file():
-        raise ArtifactError(f"{folder}: not a model folder (it has no {CONFIG})")
-    return _json(path)
+        raise ArtifactError(
+            f"{folder}: not a model folder (it has no {CONFIG}); name a run or a model folder"
+        )
+    return jsonfile.read(path)
 
 
 def text_config(folder: str | Path) -> TextConfig:
-    """The text architecture of a model folder, without its weights."""
-    return hf_config.read(read_config(folder), str(Path(folder) / CONFIG))
+    """The text architecture of a model folder, without its weights; config.json is compared with its seal."""
+    folder = Path(folder)
+    if (folder / manifest.NAME).exists():
+        manifest.check_file(folder, manifest.read(folder), CONFIG)
+    return hf_config.read(read_config(folder), str(folder / CONFIG))
 
 
 def kind_of(values: Mapping[str, Any], where: str) -> str:
@@ -169,7 +180,7 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
                     f"convert it to {WEIGHTS} where you trust it"
                 )
             raise ArtifactError(f"{folder}: has no {WEIGHTS}")
-        shards = _json(folder / INDEX).get("weight_map")
+        shards = jsonfile.read(folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise ArtifactError(f"{folder / INDEX}: has no weight_map")
         names = sorted({str(s) for s in shards.values()})
@@ -187,6 +198,23 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
                 f"{path}: not a whole safetensors file ({error}); {manifest.remedy(folder)}"
             ) from error
     return tensors
+
+
+def read_pooling(path: Path) -> str:
+    """mean, cls or last: the pooling of a sentence-transformers folder; another one is an ArtifactError.
+
+    Newer versions write ``pooling_mode``, older ones a switch for each mode.
+    """
+    values = jsonfile.read(path)
+    named = values.get("pooling_mode")
+    switched = [
+        k.removeprefix("pooling_mode_") for k, on in values.items() if k.startswith("pooling_mode_") and on
+    ]
+    modes = switched if named is None else [named] if isinstance(named, str) else list(named)
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        said = "+".join(map(str, modes)) or "unset"
+        raise ArtifactError(f"{path}: pooling {said} is not supported; known: mean, cls, last")
+    return POOLINGS[modes[0]]
 
 
 def load_trunk(model: nn.Module, folder: str | Path) -> tuple[list[str], list[str]]:
@@ -234,16 +262,6 @@ def _same_arithmetic(mine: TextConfig, theirs: TextConfig, folder: Path) -> None
 
 def _config(model: nn.Module) -> Any:
     return model.config
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ArtifactError(f"{path}: expected a JSON object")
-    return values
 
 
 def _text_values(model: nn.Module, kind: str, text: TextConfig) -> dict[str, Any]:
@@ -297,14 +315,7 @@ def _own_values(folder: Path, kind: str, values: Mapping[str, Any]) -> dict[str,
         if values.get("classifier_pooling") == "mean":
             own["pooling"] = "mean"
     if foreign and kind == "biencoder" and (folder / "1_Pooling" / CONFIG).is_file():
-        pooling = _json(folder / "1_Pooling" / CONFIG)
-        modes = {
-            k.removeprefix("pooling_mode_") for k, v in pooling.items() if k.startswith("pooling_mode_") and v
-        }
-        ours = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
-        if len(modes) != 1 or not modes <= set(ours):
-            raise ArtifactError(f"{folder / '1_Pooling' / CONFIG}: pooling {sorted(modes)} is not supported")
-        own["pooling"] = ours[modes.pop()]
+        own["pooling"] = read_pooling(folder / "1_Pooling" / CONFIG)
     return own
 
 
@@ -369,4 +380,4 @@ def _sentence_transformers(folder: Path, config: Any, text: TextConfig) -> None:
         (folder / "1_Pooling" / CONFIG, pooling),
         (folder / "sentence_bert_config.json", transformer),
     ):
-        write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
+        jsonfile.write(path, values)

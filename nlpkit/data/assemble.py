@@ -80,7 +80,9 @@ def part_files(path: str) -> dict[str, Path]:
         return {"train": Path(path)}
     found = parts_of(Path(path))
     if "train" not in found:
-        raise UsageError(f"{path}: the folder has no train.tsv, .csv or .jsonl (plain or compressed)")
+        raise UsageError(
+            f"{path}: the folder has no train.tsv, .csv or .jsonl (plain or compressed); name one that has, or a file"
+        )
     return found
 
 
@@ -139,15 +141,16 @@ def read_tokens(
     paths: Sequence[str], tokenizer: "Tokenizer", config: LanguageConfig, folder: Path
 ) -> tokens.Tokens:
     """The tokens kept in ``folder``, or those of shards, or of documents that are encoded into ``folder``."""
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.documents import read_documents, required
 
     if any(is_shard(p) for p in paths):
         if len(paths) > 1:
             raise UsageError("one token shard at a time; give text files instead, or join the shards' texts")
         return tokens.from_shard(paths[0], tokenizer)
     if not folder.exists():
-        return tokens.prepare(read_documents(paths, documents=config.documents), tokenizer, folder)
-    return tokens.open_tokens(folder)
+        found = read_documents(paths, documents=config.documents)
+        return tokens.prepare(required(found, paths), tokenizer, folder)
+    return tokens.open_tokens(folder, tokenizer)
 
 
 def _language(
@@ -159,14 +162,15 @@ def _language(
     tokenizer: "Tokenizer | None",
     seed: int,
 ) -> Assembled:
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.documents import read_documents, required
 
     if tokenizer is None:
         if any(is_shard(p) for p in paths):
             raise UsageError("token shards need the tokenizer they were made with: pass --tokenizer DIR")
         if not paths or "-" in paths:
             raise UsageError("text from standard input can be read once only: pass --tokenizer DIR")
-        texts = (d.text for d in read_documents(paths, documents=config.documents))
+        found = required(read_documents(paths, documents=config.documents), paths)
+        texts = (d.text for d in found)
         tokenizer = own_tokenizer(texts, "bpe", config.vocab_size, folder / "tokenizer")
     train = read_tokens(paths, tokenizer, config, folder / "tokens")
     held = read_tokens([valid], tokenizer, config, folder / "valid-tokens") if valid else None

@@ -111,7 +111,9 @@ def _npz(path: Path) -> dict[str, Images]:
                 raise DataError(f"{path}: has no array {sorted(missing)[0]!r}; found {', '.join(held.files)}")
             pixels, labels = _as_images(held["images"], held["labels"], path)
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npz of plain arrays: {error}") from error
+        raise DataError(
+            f"{path}: not a readable .npz of plain arrays: {error}; make it again with np.savez"
+        ) from error
     return stratified(pixels, labels)
 
 
@@ -132,7 +134,7 @@ def _find(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise UsageError(
-        f"{folder}: has no {name}[.gz]; a folder of images holds the four idx files of MNIST's layout"
+        f"{folder}: has no {name}[.gz]; a folder of images holds the four idx files of MNIST's layout; check the path"
     )
 
 

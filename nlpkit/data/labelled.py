@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from nlpkit import console
-from nlpkit.core.batch import Batch
+from nlpkit.core.batch import Batch, pad
 from nlpkit.data.order import Buckets, split_up
 from nlpkit.data.records import column, read_rows
 from nlpkit.data.tokens import text_hash
@@ -105,21 +105,6 @@ def note_leak(train: Sequence[str], valid: Sequence[str], name: str = "validatio
     if shared:
         console.warn(f"{shared} of {len(valid)} {name} texts are in the training texts too")
     return shared
-
-
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Id lists as ``(input_ids, segments)``, int64 (B, T) with T the longest row.
-
-    >>> pad([[5, 6], [7]], 0)[1].tolist()
-    [[1, 1], [1, 0]]
-    """
-    longest = max(max(map(len, rows)), 1)
-    ids = np.full((len(rows), longest), pad_id, np.int64)
-    segments = np.zeros_like(ids)
-    for r, row in enumerate(rows):
-        ids[r, : len(row)] = row
-        segments[r, : len(row)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(segments)
 
 
 def encode(

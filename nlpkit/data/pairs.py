@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from nlpkit import console
-from nlpkit.core.batch import Batch
-from nlpkit.data.labelled import encode, pad
+from nlpkit.core.batch import Batch, pad
+from nlpkit.data.labelled import encode
 from nlpkit.data.order import MASK, NEGATIVES, VALID, Buckets, keyed, split_up
 from nlpkit.data.records import column, columns, read_rows
 from nlpkit.data.tokens import text_hash

@@ -57,7 +57,7 @@ def column(path: str | Path, names: Sequence[str], what: str) -> str:
     """The first of ``names`` that a file has, or a usage error that shows what there is."""
     found = columns(path)
     if not found:
-        raise DataError(f"{path}: holds no rows")
+        raise DataError(f"{path}: holds no rows; name a file that has some")
     for name in names:
         if name in found:
             return name

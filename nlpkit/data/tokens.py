@@ -5,6 +5,7 @@ a document: of its text, so that the split does not move when the tokenizer chan
 """
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlpkit import console
-from nlpkit.errors import DataError
+from nlpkit.errors import ArtifactError, DataError
 from nlpkit.store import atomic, manifest
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ def prepare(documents: "Iterable[Document]", tokenizer: "Tokenizer", folder: Pat
     """
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     with atomic.building(folder, force=True) as made:
-        lengths: list[int] = []
-        hashes: list[int] = []
+        lengths, hashes = array("Q"), array("Q")
         stream: Iterator[Any] = iter(documents)
         with open(made / "tokens.bin", "wb") as out, console.progress("tokenizing", unit="documents") as bar:
             while chunk := [d.text for d in islice(stream, CHUNK)]:
@@ -88,18 +88,23 @@ def prepare(documents: "Iterable[Document]", tokenizer: "Tokenizer", folder: Pat
                         hashes.append(text_hash(text.encode("utf-8", "surrogatepass")))
                 bar.advance(len(chunk))
         if not lengths:
-            raise DataError("the input holds no text to train on; give files with at least a few documents")
-        np.save(made / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype("<u8"))
-        np.save(made / "hashes.npy", np.asarray(hashes, "<u8"))
+            raise DataError("the input holds no text to learn from; give files with at least a few documents")
+        ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.uint64)
+        np.save(made / "offsets.npy", np.concatenate([np.zeros(1, np.uint64), ends]).astype("<u8"))
+        np.save(made / "hashes.npy", np.frombuffer(hashes, np.uint64).astype("<u8"))
         manifest.seal(
             made, "tokens", made_with={"tokenizer": tokenizer.fingerprint}, notes={"dtype": dtype.name}
         )
-    return open_tokens(folder)
+    return open_tokens(folder, tokenizer)
 
 
-def open_tokens(folder: Path) -> Tokens:
-    """The tokens of a sealed folder, every byte compared with its hash first."""
+def open_tokens(folder: Path, tokenizer: "Tokenizer") -> Tokens:
+    """The tokens of a sealed folder, every byte compared with its hash first; refused when not ``tokenizer``'s."""
     sealed = manifest.check(folder, "tokens")
+    if sealed.made_with.get("tokenizer") != tokenizer.fingerprint:
+        raise ArtifactError(
+            f"{folder}: made with another tokenizer; name the one it was made with, or start over with --force"
+        )
     ids = np.memmap(folder / "tokens.bin", np.dtype(str(sealed.notes["dtype"])), "r")
     offsets = np.load(folder / "offsets.npy", allow_pickle=False)
     return Tokens(ids, offsets, np.load(folder / "hashes.npy", allow_pickle=False))

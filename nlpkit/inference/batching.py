@@ -1,4 +1,4 @@
-"""Token lists of many lengths → padded batches of a bounded size, and results back in the order of the input.
+"""Texts of many lengths → batches of a bounded size, so that results can go back in the order of the input.
 
 Shapes: N texts, B batch, T tokens. Texts of like length share a batch, so little padding is computed; sorting
 happens inside windows of the stream, so that memory stays bounded and results keep flowing.
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nlpkit.core.text_encoder import TextConfig, TextEncoder
 from nlpkit.errors import ArtifactError
@@ -45,23 +45,6 @@ def by_length(lengths: Sequence[int], batch_tokens: int = BATCH_TOKENS) -> Itera
         rows = max(1, min(MAX_ROWS, batch_tokens // max(1, lengths[order[start]])))
         yield order[start : start + rows]
         start += rows
-
-
-def padded(
-    rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | None = None
-) -> tuple[Tensor, Tensor]:
-    """(input_ids, segments), each (B, T) int64: segments are 1 on tokens and 0 on padding.
-
-    >>> padded([[5, 6], [7]], 0)[1].tolist()
-    [[1, 1], [1, 0]]
-    """
-    longest = max(1, *(len(row) for row in rows)) if rows else 1
-    ids = torch.full((len(rows), longest), pad_id, dtype=torch.int64)
-    segments = torch.zeros((len(rows), longest), dtype=torch.int64)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
-        segments[i, : len(row)] = 1
-    return ids.to(device), segments.to(device)
 
 
 def trunk_of(model: nn.Module) -> TextEncoder:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from nlpkit import console
+from nlpkit.core.batch import pad
 from nlpkit.errors import ArtifactError
-from nlpkit.inference.batching import BATCH_TOKENS, by_length, device_of, padded, text_config, windows
+from nlpkit.inference.batching import BATCH_TOKENS, by_length, device_of, text_config, windows
 from nlpkit.inference.loading import LoadedModel
 
 
@@ -40,7 +41,7 @@ def classify(
         encoded = tokenizer.encode(window, special=True, max_length=context)
         made: list[Prediction | None] = [None] * len(window)
         for rows in by_length([len(ids) for ids in encoded], batch_tokens):
-            ids, segments = padded([encoded[i] for i in rows], tokenizer.pad_id, device)
+            ids, segments = pad([encoded[i] for i in rows], tokenizer.pad_id, device)
             with torch.inference_mode():
                 chances = model(ids, segments).double().softmax(-1).tolist()  # (B, L)
             if len(chances[0]) != len(names):

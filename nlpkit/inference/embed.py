@@ -5,31 +5,18 @@ Shapes: N texts, B batch, T tokens, D width. Word vectors need no torch, and non
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit import console
 from nlpkit.errors import ArtifactError
-from nlpkit.inference.loading import LoadedModel, find, load_model, read_json
-from nlpkit.store import manifest
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from nlpkit.vectors.vectors import Vectors
+from nlpkit.inference.loading import LoadedModel, find, load_model
+from nlpkit.store import jsonfile, manifest
+from nlpkit.vectors.vectors import Vectors, unit_rows
 
 Floats = NDArray[np.float32]
-
-# 1_Pooling/config.json of sentence-transformers: its switches, and the name that newer versions write.
-POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
-}
-SUPPORTED = ("cls", "mean", "max", "last")
 
 
 class Encoder(Protocol):
@@ -43,20 +30,10 @@ class Encoder(Protocol):
         ...
 
 
-def unit(rows: Floats) -> Floats:
-    """Rows of length 1; rows of zeros stay zeros.
-
-    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).round(3).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-    """
-    size = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, size, out=np.zeros_like(rows), where=size > 0)
-
-
 class VectorsEncoder:
     """The mean of a text's word vectors, as a unit vector; all words unknown: zeros."""
 
-    def __init__(self, vectors: "Vectors") -> None:
+    def __init__(self, vectors: Vectors) -> None:
         self.vectors = vectors
         self.width = int(vectors.matrix.shape[1])
         self.fingerprint = vectors.fingerprint
@@ -65,7 +42,7 @@ class VectorsEncoder:
         """Unit rows (N, D) float32."""
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
-        return unit(np.asarray(self.vectors.mean(list(texts)), dtype=np.float32))
+        return unit_rows(np.asarray(self.vectors.mean(list(texts)), dtype=np.float32))
 
 
 class SentenceSettings:
@@ -77,21 +54,23 @@ class SentenceSettings:
     """
 
     def __init__(self, folder: Path) -> None:
+        from nlpkit.core.folder import read_pooling
+
         self.pooling, self.prompt, self.lower = "mean", "", False
         self.max_length: int | None = None
         if not (folder / "modules.json").is_file():
             return
         for name, where in _modules(folder / "modules.json"):
             if name == "Pooling":
-                self.pooling = _pooling(folder / where / "config.json")
+                self.pooling = read_pooling(folder / where / "config.json")
             elif name not in ("Transformer", "Normalize"):
                 raise ArtifactError(f"{folder / 'modules.json'}: the module {name} is not supported")
         if (folder / "sentence_bert_config.json").is_file():
-            settings = read_json(folder / "sentence_bert_config.json")
+            settings = jsonfile.read(folder / "sentence_bert_config.json")
             self.max_length = settings.get("max_seq_length") or None
             self.lower = bool(settings.get("do_lower_case"))
         if (folder / "config_sentence_transformers.json").is_file():
-            settings = read_json(folder / "config_sentence_transformers.json")
+            settings = jsonfile.read(folder / "config_sentence_transformers.json")
             self.prompt = (settings.get("prompts") or {}).get(settings.get("default_prompt_name")) or ""
 
 
@@ -104,25 +83,6 @@ def _modules(path: Path) -> list[tuple[str, str]]:
         return [(str(m["type"]).rpartition(".")[2], str(m["path"])) for m in listed]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not a list of modules") from error
-
-
-def _pooling(path: Path) -> str:
-    settings = read_json(path)
-    modes = [mode for key, mode in POOLINGS.items() if settings.get(key) is True]
-    modes += [
-        key
-        for key, on in settings.items()
-        if key.startswith("pooling_mode_") and on is True and key not in POOLINGS
-    ]
-    named = settings.get("pooling_mode")
-    if named is not None:
-        modes = [named] if isinstance(named, str) else list(named)
-        modes = ["last" if mode == "lasttoken" else mode for mode in modes]
-    if len(modes) != 1 or modes[0] not in SUPPORTED:
-        raise ArtifactError(
-            f"{path}: pooling {'+'.join(map(str, modes)) or 'unset'} is not supported; known: {', '.join(SUPPORTED)}"
-        )
-    return str(modes[0])
 
 
 class TransformerEncoder:
@@ -147,10 +107,13 @@ class TransformerEncoder:
         """Unit rows (N, D) float32; texts longer than the model reads are cut, counted in ``truncated``."""
         import torch
 
-        from nlpkit.inference.batching import WINDOW, by_length, device_of, padded
+        from nlpkit.core.batch import pad
+        from nlpkit.core.heads import pool
+        from nlpkit.inference.batching import WINDOW, by_length, device_of
 
         tokenizer, device = self.tokenizer, device_of(self.loaded.model)
         rows = np.zeros((len(texts), self.width), np.float32)
+        how: Any = self.settings.pooling
         before = tokenizer.truncated
         for start in range(0, len(texts), WINDOW):
             window = [self.settings.prompt + text for text in texts[start : start + WINDOW]]
@@ -158,28 +121,17 @@ class TransformerEncoder:
                 window = [text.lower() for text in window]
             encoded = tokenizer.encode(window, special=True, max_length=self.max_length)
             for batch in by_length([len(ids) for ids in encoded], batch_tokens):
-                ids, segments = padded([encoded[i] for i in batch], tokenizer.pad_id, device)
+                ids, segments = pad([encoded[i] for i in batch], tokenizer.pad_id, device)
                 with torch.inference_mode():
-                    pooled = self._pool(self.trunk(ids, segments), segments)
+                    pooled = pool(self.trunk(ids, segments), segments, how)
                 rows[[start + i for i in batch]] = pooled.float().cpu().numpy()
         self._count(tokenizer.truncated - before)
-        return unit(rows)
+        return unit_rows(rows)
 
     def _count(self, cut: int) -> None:
         if cut and not self.truncated:
             console.warn(f"texts longer than the model reads ({self.max_length} tokens) are cut at their end")
         self.truncated += cut
-
-    def _pool(self, hidden: "Tensor", segments: "Tensor") -> "Tensor":
-        """(B, T, D) → (B, D)."""
-        import torch
-
-        from nlpkit.core.heads import pool
-
-        if self.settings.pooling == "max":
-            return hidden.masked_fill((segments == 0)[..., None], -torch.inf).amax(1)
-        how: Any = self.settings.pooling
-        return pool(hidden, segments, how)
 
 
 def write_npy(file: IO[bytes], blocks: Iterable[Floats], width: int) -> int:
@@ -207,7 +159,5 @@ def load_encoder(name: str | Path, device: str | None = None) -> Encoder:
     """
     folder = find(name)
     if (folder / manifest.NAME).is_file() and manifest.read(folder).kind == "vectors":
-        from nlpkit.vectors.vectors import Vectors
-
         return VectorsEncoder(Vectors.load(folder))
     return TransformerEncoder(load_model(name, device))

@@ -1,18 +1,20 @@
 """The likeliest words for ``<MASK>`` in a text, by a masked language model (Devlin et al. 2019, section 3.1).
 
-Shapes: B batch, T tokens, V vocabulary, M masks of a text. Every mask of a text is answered by one forward pass,
-independently of the other masks.
+Shapes: B batch, T tokens, D width, V vocabulary, M masks of a text. Every mask of a text is answered by one forward
+pass, independently of the other masks.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 
 from nlpkit import console
+from nlpkit.core.batch import pad
 from nlpkit.errors import DataError, UsageError
-from nlpkit.inference.batching import by_length, device_of, padded, special_ids, text_config, windows
+from nlpkit.inference.batching import by_length, device_of, special_ids, text_config, windows
 from nlpkit.inference.loading import LoadedModel
 from nlpkit.text.tokenizer import Tokenizer
 
@@ -86,7 +88,7 @@ def fill(
     loaded.need("mlm", verb="fill-mask")
     if k < 1:
         raise UsageError(f"-k {k}: must be 1 or more")
-    tokenizer, model = loaded.text, loaded.model
+    tokenizer, model = loaded.text, cast(Any, loaded.model)
     context, device = text_config(model).context, device_of(model)
     barred = special_ids(tokenizer, "pad", "unk", "cls", "sep", "mask", "eos")
     special = torch.tensor(sorted(barred), device=device)
@@ -96,11 +98,13 @@ def fill(
         cut += sum(shortened for _, _, shortened in encoded)
         made: list[Filled | None] = [None] * len(window)
         for rows in by_length([len(ids) for ids, _, _ in encoded], batch_tokens):
-            ids, segments = padded([encoded[i][0] for i in rows], tokenizer.pad_id, device)
+            ids, segments = pad([encoded[i][0] for i in rows], tokenizer.pad_id, device)
             with torch.inference_mode():
-                logits = model(ids, segments)  # (B, T, V)
+                hidden = model.encoder(ids, segments)  # (B, T, D)
             for b, i in enumerate(rows):
-                chance = logits[b, encoded[i][1]].float().softmax(-1)  # (M, V)
+                with torch.inference_mode():  # at the masks only: logits of all tokens can take gigabytes
+                    logits = model.head(hidden[b, encoded[i][1]], model.encoder.embed.token.weight)
+                chance = logits.float().softmax(-1)  # (M, V)
                 chance[:, special] = -1.0
                 best = chance.topk(min(k, chance.shape[1] - len(special)), dim=-1)
                 masks = [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nlpkit import console
 from nlpkit.core.cache import Cache
 from nlpkit.errors import UsageError
 from nlpkit.inference.batching import device_of, special_ids, text_config
@@ -77,6 +78,8 @@ def tokens(
     barred = sorted(special_ids(tokenizer, "pad", "unk", "cls", "sep", "mask") - {end})
     ids = list(prompt)
     start, read, cache = max(0, len(ids) - context), 0, Cache(context)  # ids[start:read] are in the cache
+    if start:
+        console.warn(f"the first {start:,} tokens of the prompt are not read: the model reads {context}")
     for _ in range(max_new_tokens):
         if len(ids) - start > context:
             start, read, cache = len(ids) - max(1, context // 2), 0, Cache(context)

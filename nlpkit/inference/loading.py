@@ -8,13 +8,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nlpkit.errors import ArtifactError, UsageError, did_you_mean
+from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.store import manifest
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from nlpkit.text.tokenizer import Tokenizer
@@ -46,7 +45,9 @@ class LoadedModel:
     def text(self) -> "Tokenizer":
         """The tokenizer, or a line that says that this model reads no text."""
         if self.tokenizer is None:
-            raise ArtifactError(f"{self.folder}: has no tokenizer; {self.kind} models do not read text")
+            raise ArtifactError(
+                f"{self.folder}: has no tokenizer; {self.kind} models do not read text; name a text model"
+            )
         return self.tokenizer
 
     def need(self, *kinds: str, verb: str) -> None:
@@ -118,10 +119,10 @@ def resolve(name: str | Path) -> Path:
     if (path / "config.json").is_file():
         return path
     if (path / manifest.NAME).is_file() and (kind := manifest.read(path).kind) != "run":
-        raise ArtifactError(f"{path}: is {kind}, not a model")
+        raise ArtifactError(f"{path}: is {kind}, not a model; name a run or a model folder")
     if (path / "config.toml").is_file() or (path / "origin.json").is_file():
         raise UsageError(f"{path}: the run has no finished model yet; finish it with: {_resume(path)}")
-    raise ArtifactError(f"{path}: not a model folder (it has no config.json)")
+    raise ArtifactError(f"{path}: not a model folder (it has no config.json); name a run or a model folder")
 
 
 def _resume(run: Path) -> str:
@@ -142,32 +143,6 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model folder, or an ArtifactError that names the file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ArtifactError(f"{path}: expected a JSON object")
-    return found
-
-
-def torch_device(name: str | None) -> "torch.device":
-    """The device that a person named; ``auto`` is the first GPU, or the processor where there is none."""
-    import torch
-
-    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next((kind for kind in ("cuda", "mps") if usable[kind]), "cpu")
-    kind = (name or "cpu").partition(":")[0]
-    if kind not in usable:
-        raise UsageError(f"unknown device {name!r}{did_you_mean(kind, [*usable, 'auto'])}")
-    if not usable[kind]:
-        raise UsageError(f"device {name!r}: torch finds none here; use --device cpu")
-    return torch.device(name or "cpu")
-
-
 def load_model(name: str | Path, device: str | None = None) -> LoadedModel:
     """The model of a run, a model folder or a name in the local Hugging Face cache, on the processor or a GPU.
 
@@ -175,10 +150,11 @@ def load_model(name: str | Path, device: str | None = None) -> LoadedModel:
     device) and ArtifactError (damaged, not a model).
     """
     folder = resolve(name)
+    from nlpkit.core.device import find as find_device
     from nlpkit.core.folder import open as open_model
 
     kind, model = open_model(folder)  # compares the seals with the bytes before it parses anything
-    model.eval().to(torch_device(device))
+    model.eval().to(find_device(device))
     tokenizer = None
     if (folder / "tokenizer.json").is_file():
         from nlpkit.text.tokenizer import Tokenizer

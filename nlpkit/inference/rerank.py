@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlpkit import console
-from nlpkit.inference.batching import BATCH_TOKENS, by_length, device_of, padded, text_config
-from nlpkit.inference.loading import load_model, read_json
+from nlpkit.core.batch import pad
+from nlpkit.inference.batching import BATCH_TOKENS, by_length, device_of, text_config
+from nlpkit.inference.loading import load_model
+from nlpkit.store import jsonfile
 
 
 def second_text(ids: Tensor, segments: Tensor, sep_id: int) -> Tensor:
@@ -36,7 +38,7 @@ class CrossEncoder:
         self.fingerprint = self.loaded.fingerprint
         self.context, self.truncated = config.context, 0
         # Ours are trained with one token type throughout; published BERTs tell the second text by its type.
-        ours = "nlpkit" in read_json(self.loaded.folder / "config.json")
+        ours = "nlpkit" in jsonfile.read(self.loaded.folder / "config.json")
         self.types = config.types > 1 and not ours
 
     def score(
@@ -55,7 +57,7 @@ class CrossEncoder:
             [query] * len(texts), pairs=list(texts), special=True, max_length=self.context
         )
         for rows in by_length([len(ids) for ids in encoded], batch_tokens):
-            ids, segments = padded([encoded[i] for i in rows], tokenizer.pad_id, device_of(model))
+            ids, segments = pad([encoded[i] for i in rows], tokenizer.pad_id, device_of(model))
             types = second_text(ids, segments, tokenizer.sep_id) if self.types else None
             with torch.inference_mode():
                 logits = model(ids, segments, types).reshape(len(rows))  # (B,)

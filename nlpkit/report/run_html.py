@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit import config
-from nlpkit.store import atomic, lines
+from nlpkit.store import atomic, jsonfile, lines
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 240, 64, 34, 14, 14
 POINTS = 600  # of a curve; more are thinned out by averaging
@@ -93,7 +93,7 @@ def page(folder: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return jsonfile.read(path) if path.exists() else {}
 
 
 def _nested(value: Any) -> bool:

@@ -108,7 +108,7 @@ def remove(store: Store, ids: list[str]) -> int:
     missing = [name for name in wanted if name not in rows]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise DataError(f"no document {missing[0]!r}{more} in the index; nothing was deleted")
+        raise DataError(f"no document {missing[0]!r}{more} in the index; nothing was deleted; check the id")
     store.remove(list(rows.values()))
     return len(rows)
 
@@ -147,7 +147,7 @@ def build(
                     insert(store, batch, encoder, changed, update=False, fresh=True)
                     bar.advance(len(batch), f"{changed.added:,} documents")
                 if not changed.added:
-                    raise DataError("no documents to index: the input is empty")
+                    raise DataError("no documents to index: the input is empty; give it some")
                 store.connection.execute("COMMIT")
                 fault("built")
                 view = View.rebuild(store, settings, analyzer)

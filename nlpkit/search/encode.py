@@ -3,33 +3,20 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 
 from nlpkit.errors import ArtifactError, UsageError
+from nlpkit.inference.embed import Encoder, load_encoder
 from nlpkit.search.folder import Settings
-
-
-class Encoder(Protocol):
-    """Texts to unit vectors of ``width`` D; ``fingerprint`` tells models apart."""
-
-    width: int
-    fingerprint: str
-
-    def encode(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
-        """(N, D) float32, unit rows, for N texts."""
-        ...
-
 
 Loader = Callable[[str], Encoder]
 
 
 def load(path: str) -> Encoder:
     """Open a model by its path or name; torch is imported here if the model needs it."""
-    from nlpkit.inference.embed import load_encoder
-
-    return cast(Encoder, load_encoder(path))
+    return load_encoder(path)
 
 
 def stored_path(path: str, index: Path) -> str:

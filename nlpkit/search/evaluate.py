@@ -47,7 +47,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
             raise DataError(f"{path}:{number}: query id {name!r} occurs twice")
         found[name] = text
     if not found:
-        raise DataError(f"{path}: has no queries")
+        raise DataError(f"{path}: has no queries; name a file that has some")
     return found
 
 
@@ -76,7 +76,7 @@ def read_qrels(path: str | Path) -> Qrels:
             raise DataError(f"{path}:{number}: expected query id, document id and a grade") from error
         found.setdefault(query, {})[name] = grade
     if not found:
-        raise DataError(f"{path}: has no judgements")
+        raise DataError(f"{path}: has no judgements; name a file that has some")
     return found
 
 

@@ -9,8 +9,7 @@
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -28,7 +27,8 @@ from nlpkit.search.derived import View
 from nlpkit.search.encode import Encoder, Loader
 from nlpkit.search.fuse import Candidates
 from nlpkit.search.hits import Hit
-from nlpkit.search.rerank import Scorer, rerank
+from nlpkit.search.rerank import Scorer
+from nlpkit.search.rerank import rerank as reordered
 from nlpkit.search.store import Store, snapshot
 from nlpkit.search.topk import top
 from nlpkit.search.writer import Writer
@@ -218,7 +218,7 @@ class Index:
         hits = self._current(answer)
         if scorer is None:
             return hits
-        return [_reranked(text, some, scorer, k) for text, some in zip(queries, hits, strict=True)]
+        return [reordered(text, some, scorer, k) for text, some in zip(queries, hits, strict=True)]
 
     def candidates(self, queries: Sequence[str], pool: int = 100) -> list[tuple[Candidates, list[str]]]:
         """What fusion mixes, and the documents' ids, for each query."""
@@ -331,16 +331,6 @@ class Index:
         return self._current(answer)
 
 
-@contextmanager
-def writing(path: str | Path, loader: Loader = encode.load) -> Iterator[Index]:
-    """An index that can be changed, closed again at the end of the block."""
-    index = Index.open(path, writable=True, loader=loader)
-    try:
-        yield index
-    finally:
-        index.close()
-
-
 def _known(what: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise UsageError(f"unknown {what} {value!r}{did_you_mean(value, known)}")
@@ -359,10 +349,6 @@ def _scorer(given: Scorer | str | Path | None) -> Scorer | None:
 
         return CrossEncoder(given)
     return given
-
-
-def _reranked(text: str, hits: list[Hit], scorer: Scorer, k: int) -> list[Hit]:
-    return rerank(text, hits, scorer, k)
 
 
 def _one(name: str, positions: np.ndarray, scores: np.ndarray) -> _Ranked:

@@ -256,14 +256,19 @@ def create(folder: Path) -> Store:
     Nothing is synced here: the whole folder is flushed before it gets its name.
     """
     path = folder / DATABASE
-    connection = sqlite3.connect(path, isolation_level=None, timeout=WAIT)
-    connection.execute("PRAGMA journal_mode=MEMORY")
-    connection.execute("PRAGMA synchronous=OFF")
-    connection.executescript(_TABLES)
-    connection.execute("BEGIN")
-    store = Store(connection, path)
-    store.set_meta("documents", 0)
-    store.set_meta("trimmed", 0)
+    with explained(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=WAIT)
+        try:
+            connection.execute("PRAGMA journal_mode=MEMORY")
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.executescript(_TABLES)
+            connection.execute("BEGIN")
+            store = Store(connection, path)
+            store.set_meta("documents", 0)
+            store.set_meta("trimmed", 0)
+        except BaseException:
+            connection.close()
+            raise
     return store
 
 

@@ -7,6 +7,7 @@ from nlpkit.search import derived
 from nlpkit.search import folder as folders
 from nlpkit.search.store import DATABASE, EXCLUSIVE, snapshot
 from nlpkit.store import manifest
+from nlpkit.store.verify import Report
 
 
 def verify(folder: str | Path) -> list[str]:
@@ -23,6 +24,13 @@ def verify(folder: str | Path) -> list[str]:
     if problems and folders.signature(folder) != before:
         return verify(folder)  # a writer came between: look again
     return problems
+
+
+def report(folder: Path) -> Report:
+    """What ``nlpkit verify`` says of an index, which judges itself: its database changes while it lives."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name[0] != "."]
+    problems = [problem.partition("; nothing was changed")[0] for problem in verify(folder)]
+    return Report(folder, "index", len(files), sum(p.stat().st_size for p in files), problems)
 
 
 def _problems(folder: Path) -> list[str]:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nlpkit.errors import ArtifactError
 from nlpkit.search import folder as folders
 from nlpkit.search.analyze import Analyzer
 from nlpkit.search.derived import View
@@ -184,5 +183,5 @@ def take_over(folder: Path, timeout: float = 10.0) -> ExitStack:
     if (folder / ".lock").exists():
         stack.enter_context(locked(folder, timeout))
     elif folder.exists() and not folder.is_dir():
-        raise ArtifactError(f"{folder}: is a file, not an index")
+        raise NotADirectoryError(20, "Not a directory", str(folder))
     return stack

@@ -5,7 +5,9 @@ version or the new one, and at worst a ``*.tmp-PID`` that the next writer of the
 """
 
 import ctypes
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import IO, Any
 
 from nlpkit.errors import UsageError
 
+REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -27,9 +30,23 @@ def fsync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def blame(error: BaseException, path: Path) -> None:
+    """Give a refusal to write the name of what was being written, which the kernel's own error has not.
+
+    numpy tells a short write without an error number, and safetensors tells the number in words.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and number is None and " requested and " in str(error):
+        number = errno.ENOSPC
+    elif type(error).__name__ == "SafetensorError" and (told := re.search(r"os error (\d+)", str(error))):
+        number = int(told[1])
+    if number in REFUSED and getattr(error, "filename", None) is None:
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
 @contextmanager
 def writing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a file that takes its final name only when the block ends well.
+    """Open a file that takes its final name only when the block ends well; its folder is made where there is none.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
@@ -41,6 +58,9 @@ def writing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[A
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(21, "Is a directory", str(path))
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is a device or a pipe; redirect standard output to it instead")
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with open(temporary, mode, **options) as file:
@@ -49,8 +69,9 @@ def writing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[A
             os.fsync(file.fileno())
         os.replace(temporary, path)
         fsync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        blame(error, path)
         raise
 
 
@@ -61,11 +82,16 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush every file and folder below ``folder`` to the disk."""
+    """Flush every file and folder below ``folder`` to the disk, its files as readable as the folder is.
+
+    Some libraries (safetensors) make files that only their owner can read, whatever the umask says.
+    """
+    mode = folder.stat().st_mode & 0o666
     for root, _, files in os.walk(folder):
         for name in files:
             handle = os.open(Path(root) / name, os.O_RDONLY)
             try:
+                os.fchmod(handle, mode)
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -121,8 +147,9 @@ def building(target: str | Path, *, force: bool = False) -> Iterator[Path]:
         yield temporary
         sync_tree(temporary)
         place_folder(temporary, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        blame(error, path)
         raise
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from nlpkit.errors import ArtifactError
 
+LOGS = ("metrics.jsonl", "log.txt")
+
 
 def _crc(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nlpkit.errors import LockedError
@@ -31,9 +31,14 @@ def locked(folder: str | Path, timeout: float = 10.0) -> Iterator[None]:
                     raise LockedError(f"{folder}: {_holder(path)}; wait for it to end") from None
                 time.sleep(0.05)
         note = {"pid": os.getpid(), "command": " ".join(sys.argv)[:200], "since": time.strftime("%H:%M:%S")}
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(note).encode(), 0)
-        yield
+        with suppress(OSError):  # on a full disk the lock holds without its note
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(note).encode(), 0)
+        try:
+            yield
+        finally:  # a lock that nobody holds says nothing
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
     finally:
         os.close(handle)
 

@@ -99,8 +99,12 @@ def read(folder: str | Path, kind: str | Iterable[str] | None = None) -> Manifes
     path = folder / NAME
     if not folder.exists():
         raise FileNotFoundError(2, "No such file or directory", str(folder))
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "Not a directory", str(folder))
     if not path.is_file():
-        raise ArtifactError(f"{folder}: not an nlpkit artefact (it has no {NAME}); was its making cut short?")
+        raise ArtifactError(
+            f"{folder}: not an nlpkit artefact (it has no {NAME}); check the path or make it again"
+        )
     raw = path.read_bytes()
     try:
         body = json.loads(raw)

@@ -13,8 +13,6 @@ from pathlib import Path
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.store import lines, manifest
 
-LOGS = ("metrics.jsonl", "log.txt")
-
 
 @dataclass
 class Report:
@@ -63,15 +61,15 @@ def verify(path: str | Path, special: Special | None = None) -> list[Report]:
     """
     path, special = Path(path), special or {}
     if not path.exists():
-        raise UsageError(f"{path}: no such file or folder")
+        raise UsageError(f"{path}: no such file or folder; check the path")
     if path.is_file():
-        if path.name in LOGS:
+        if path.name in lines.LOGS:
             report = Report(path, "log")
             report.read(path, lambda: lines.check(path))
             return [report]
         if "file" in special:
             return [special["file"](path)]
-        raise UsageError(f"{path}: not an nlpkit artefact")
+        raise UsageError(f"{path}: not an nlpkit artefact; name a folder or shard that nlpkit made")
     if _is_artefact(path):
         return [verify_folder(path, special)]
     found: list[Report] = []
@@ -83,7 +81,9 @@ def verify(path: str | Path, special: Special | None = None) -> list[Report]:
         except UsageError:
             continue  # not an artefact: nothing to compare it with
     if not found:
-        raise UsageError(f"{path}: no nlpkit artefact here (nothing with a {manifest.NAME})")
+        raise UsageError(
+            f"{path}: no nlpkit artefact here (nothing with a {manifest.NAME}); name what nlpkit made"
+        )
     return found
 
 
@@ -142,7 +142,7 @@ def _nested(folder: Path, report: Report, listed: set[str], special: Special, *,
             relative = path.relative_to(folder).as_posix()
             if name[0] == "." or relative == manifest.NAME or relative in listed:
                 continue
-            if here == folder and name in LOGS:
+            if here == folder and name in lines.LOGS:
                 report.read(path, lambda path=path: lines.check(path))  # type: ignore[misc]
             elif strict:
                 report.problems.append(f"{path}: not in the seal (an extra file)")

@@ -3,6 +3,7 @@
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +77,15 @@ def split(
         raise UsageError(f"--valid {valid} and --test {test} must be shares that leave something to train on")
     counts = dict.fromkeys(PARTS, 0)
     with atomic.building(output, force=force) as folder:
-        files = {part: open(folder / f"{part}.jsonl", "wb") for part in PARTS}
-        try:
+        with ExitStack() as held:
+            files = {part: held.enter_context(open(folder / f"{part}.jsonl", "wb")) for part in PARTS}
             for document in documents:
                 place = int.from_bytes(_digest(document.text, seed)[:8], "big") / 2**64
                 part = "test" if place < test else "valid" if place < test + valid else "train"
                 files[part].write(json_line(record_of(document)))
                 counts[part] += 1
-        finally:
-            for file in files.values():
-                file.close()
         if not sum(counts.values()):
-            raise DataError("nothing to split: the input has no documents")
+            raise DataError("nothing to split: the input has no documents; give it some")
         about = {"documents": counts, "valid": valid, "test": test, "seed": seed, **(notes or {})}
         manifest.seal(folder, "corpus", notes=about)
     return counts

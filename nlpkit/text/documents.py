@@ -48,7 +48,10 @@ class Counts:
     def report(self) -> None:
         """Say it in one warning, or nothing when nothing was changed."""
         said = [
-            (self.replaced, "byte sequences were not UTF-8 and became U+FFFD (--errors strict shows where)"),
+            (
+                self.replaced,
+                "byte sequences were not UTF-8 and became U+FFFD (nlpkit corpus stats --errors strict shows where)",
+            ),
             (self.dropped, "documents were dropped because they are not UTF-8"),
             (self.split, f"documents over {LIMIT >> 20} MiB were split"),
         ]
@@ -94,12 +97,14 @@ def sources(paths: Sequence[str | Path], format: str | None = None) -> list[Sour
             ]  # fmt: skip
             if not inside:
                 kinds = " ".join(sorted(_IN_FOLDERS))
-                raise DataError(f"{path}: the folder has no text files (looked for {kinds}, also compressed)")
+                raise DataError(
+                    f"{path}: the folder has no text files (looked for {kinds}, also compressed); name a file"
+                )
             found.extend(Source(p, format or _format(p)) for p in inside)
         elif path.exists():
             found.append(Source(path, format or _format(path)))
         else:
-            raise UsageError(f"{path}: no such file or folder")
+            raise UsageError(f"{path}: no such file or folder; check the path")
     return found
 
 
@@ -163,6 +168,24 @@ def _documents(
                 yield document_of(record, where, text_field, id_field)
     if counts is None:
         mine.report()
+
+
+def required(
+    documents: Iterable[Document], paths: Sequence[str | Path], to: str = "learn from"
+) -> Iterator[Document]:
+    """``documents`` of ``paths``, for work that needs one or more (``to`` says what for).
+
+    :raises DataError: there is none; it names the paths.
+    """
+    found = False
+    for document in documents:
+        found = True
+        yield document
+    if not found:
+        names = ", ".join(str(p) for p in paths if str(p) != "-") or "standard input"
+        raise DataError(
+            f"{names}: nothing to {to}: it holds no text, so no documents; name a file that has some"
+        )
 
 
 def document_of(record: dict[str, Any], where: str, text_field: str, id_field: str | None) -> Document:

@@ -18,8 +18,9 @@ from nlpkit.text.documents import (
     texts,
 )
 from nlpkit.text.recipe import FORMS, PLAIN, Recipe
-from nlpkit.text.records import Writer, json_line, read_records, writing
+from nlpkit.text.records import Writer, json_line, read_records, record_of, writing
 from nlpkit.text.standardize import Change, Standardizer
+from nlpkit.text.token_wise import BulkLines, token_wise
 
 if TYPE_CHECKING:
     from nlpkit.text.tokenizer import Tokenizer
@@ -79,7 +80,14 @@ def standardize(
     between = "\n\n" if documents == "paragraph" else "\n"
     with writing(output, force) as file:
         writer = Writer(file, form, text_field, between)
+        lines = form == "text" and documents == "line" and not explain
+        bulk = BulkLines(run) if lines and token_wise(recipe) else None
         for source in found:
+            if bulk is not None and source.format == "text":
+                for data, number in bulk(source, errors, counts):
+                    file.write(data)
+                    writer.count += number
+                continue
             if source.format == "text":
                 records = ({text_field: t} for t in texts(source, documents, errors, counts))
             else:
@@ -137,6 +145,10 @@ def tokenize(
         if Path(output).suffix != f".{format}":
             raise UsageError(f"{output}: a shard of --format {format} is named NAME.{format}")
     end = tokenizer.eos_id if eos else None
+    if format in ("npy", "bin") and not special and max_length is None:
+        count = _tokenize_lines(paths, tokenizer, output, end, force, input_format, **reading)
+        if count is not None:
+            return count
     rows = (
         (document, ids)
         for batch in batches(read_documents(paths, format=input_format, **reading))
@@ -170,6 +182,33 @@ def tokenize(
     return count
 
 
+def _tokenize_lines(
+    paths: Sequence[str | Path],
+    tokenizer: "Tokenizer",
+    output: str | None,
+    end: int | None,
+    force: bool,
+    input_format: str | None,
+    *,
+    documents: str = "line",
+    errors: str = "replace",
+    **rest: Any,
+) -> int | None:
+    """The shard of lines of text, by the bulk encoder; None when these are not lines or it is not for them."""
+    from nlpkit.text.fast_encoding import encode_lines, supports
+    from nlpkit.text.shards import write_blocks
+
+    if documents != "line" or errors not in ERRORS or not supports(tokenizer):
+        return None
+    found = sources(paths, input_format)
+    if any(source.format != "text" for source in found):
+        return None
+    assert output is not None
+    return len(
+        write_blocks(output, encode_lines(found, tokenizer, errors=errors, end=end), tokenizer, force=force)
+    )
+
+
 def _ids_line(tokenizer: "Tokenizer", document: Document, ids: list[int]) -> bytes:
     return (" ".join(map(str, ids)) + "\n").encode()
 
@@ -186,7 +225,8 @@ def _one_word(token: str) -> str:
 def _json_row(tokenizer: "Tokenizer", document: Document, ids: list[int]) -> bytes:
     tokens = [tokenizer.id_to_token(i) for i in ids]
     record = {"id": document.id, "ids": ids, "tokens": tokens}
-    return json_line({**record, **{k: v for k, v in document.fields.items() if k not in record}})
+    given = {k: v for k, v in record_of(document).items() if k not in (*record, "text")}
+    return json_line({**record, **given})
 
 
 _LINES: dict[str, Callable[["Tokenizer", Document, list[int]], bytes]] = {

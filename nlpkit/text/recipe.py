@@ -105,6 +105,8 @@ class Recipe:
         """
         try:
             values = config.read_toml(Path(path))
+            if "steps" not in values and set(values) <= {"stopwords"}:
+                raise UsageError('has no steps; add a line such as steps = ["lower"]')
             read = config.build(cls, values)
             return read if read.stopwords else cls.of(read.steps)
         except UsageError as error:

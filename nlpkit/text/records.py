@@ -17,7 +17,6 @@ from nlpkit.text.documents import (
     Document,
     Source,
     decoded_lines,
-    format_of,
     without_surrogates,
 )
 
@@ -92,11 +91,6 @@ def _rows(lines: Iterator[str], source: Source) -> Iterator[tuple[Record, str]]:
                 f"{source.name}:{number}: {len(row)} fields, the header has {len(header)} ({names})"
             )
         yield dict(zip(header, row, strict=True)), f"{source.name}:{number}"
-
-
-def _tsv_rows(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(lines, 1):
-        yield number, line.removesuffix("\n").split("\t")
 
 
 def _csv_rows(lines: Iterator[str], name: str) -> Iterator[tuple[int, list[str]]]:
@@ -180,19 +174,5 @@ def writing(output: str | Path | None, force: bool = False) -> Iterator[IO[bytes
         yield console.data_out()
         return
     path = atomic.refuse_existing(output, force)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing(path) as file, compressed(file, path) as out:
         yield out
-
-
-def write_documents(documents: Iterator[Document], output: str | Path, *, force: bool = False) -> int:
-    """Write documents to a .txt (one a line) or .jsonl file, or standard output (``-``); how many."""
-    format = format_of(output)
-    with writing(output, force) as file:
-        writer = Writer(file, format)
-        for document in documents:
-            if format == "text":
-                writer.write({"text": " ".join(document.text.splitlines())})
-            else:
-                writer.write(record_of(document))
-    return writer.count

@@ -16,6 +16,7 @@ import numpy as np
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.store import atomic
 from nlpkit.store.manifest import sha256
+from nlpkit.store.verify import Report
 from nlpkit.text.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -33,7 +34,6 @@ class TokenShard:
         self.path, self.about = path, about
         self.dtype = np.dtype(about["dtype"])
         self.tokenizer_fingerprint: str = about["tokenizer"]
-        self.recipe_hash: str = about["recipe"]
         self.vocab_size: int = about["vocab_size"]
         try:
             self.ids = _map(path, self.dtype)
@@ -110,6 +110,22 @@ def write_shard(
 
     :raises UsageError: the name ends otherwise, or the shard exists and ``force`` is not set.
     """
+    dtype = smallest_dtype(tokenizer.vocab_size)
+    arrays = (np.asarray(list(row), dtype=dtype) for row in rows)
+    return write_blocks(path, ((ids, np.array([len(ids)])) for ids in arrays), tokenizer, force=force)
+
+
+def write_blocks(
+    path: str | Path,
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    tokenizer: Tokenizer,
+    *,
+    force: bool = False,
+) -> TokenShard:
+    """Like :func:`write_shard`, for many documents at a time: their ids in a row, and how many each has.
+
+    :raises UsageError: the name ends otherwise, or the shard exists and ``force`` is not set.
+    """
     path = Path(path)
     if path.suffix not in (".npy", ".bin"):
         raise UsageError(f"{path}: a shard is named NAME.npy or NAME.bin")
@@ -117,7 +133,6 @@ def write_shard(
     places = (path, _offsets_path(path), sidecar)
     for place in places:
         atomic.refuse_existing(place, force)
-    path.parent.mkdir(parents=True, exist_ok=True)
     dtype = smallest_dtype(tokenizer.vocab_size)
     tokens = documents = 0
     with atomic.writing(path) as ids_file, atomic.writing(_offsets_path(path)) as offsets_file:
@@ -125,12 +140,11 @@ def write_shard(
             ids_file.write(bytes(_HEADER))
         offsets_file.write(bytes(_HEADER))
         offsets_file.write(np.uint64(0).astype("<u8").tobytes())
-        for row in rows:
-            ids = np.asarray(list(row), dtype=dtype)
-            ids_file.write(ids.tobytes())
+        for ids, lengths in blocks:
+            ids_file.write(ids.astype(dtype, copy=False).tobytes())
+            offsets_file.write((np.cumsum(lengths, dtype="<u8") + np.uint64(tokens)).astype("<u8").tobytes())
             tokens += len(ids)
-            documents += 1
-            offsets_file.write(tokens.to_bytes(8, "little"))
+            documents += len(lengths)
         if path.suffix == ".npy":
             _write_header(ids_file, dtype, tokens)
         _write_header(offsets_file, np.dtype("<u8"), documents + 1)
@@ -153,8 +167,34 @@ def write_shard(
         "files": files,
     }
     about["checksum"] = _checksum(about)
-    atomic.write_bytes(sidecar, (json.dumps(about, indent=1) + "\n").encode())
+    atomic.write_bytes(sidecar, _packed(about))
     return TokenShard(path, about)
+
+
+def report(path: Path) -> Report:
+    """All that is wrong with the token shard that a file is part of; UsageError when it is part of none."""
+    stem = path.name.removesuffix(path.suffix).removesuffix(".offsets")
+    sidecar = path.with_name(f"{stem}.json")
+    parts = [path.with_name(f"{stem}{end}") for end in (".json", ".npy", ".bin", ".offsets.npy")]
+    if not sidecar.is_file() or not any(part.is_file() for part in parts[1:]):
+        raise UsageError(f"{path}: not an nlpkit artefact; name a folder or shard that nlpkit made")
+    held = [part for part in parts if part.is_file()]
+    found = Report(sidecar, "tokens", len(held), sum(part.stat().st_size for part in held))
+    try:
+        about = TokenShard.open(sidecar).about
+        claimed = {sidecar.name, *about["files"]}
+        found.problems += [
+            f"{part}: not in the seal (an extra file)" for part in held if part.name not in claimed
+        ]
+        if sidecar.read_bytes() != _packed(about):
+            found.problems.append(f"{sidecar}: not as it was written")
+    except ArtifactError as fault:
+        found.problems.append(str(fault).partition("; nothing was changed")[0])
+    return found
+
+
+def _packed(about: dict[str, Any]) -> bytes:
+    return (json.dumps(about, indent=1) + "\n").encode()
 
 
 def _offsets_path(path: Path) -> Path:

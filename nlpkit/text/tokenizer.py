@@ -5,6 +5,7 @@ program that opens the folder sees the same ids; the rest (stems, stop words) is
 beside it in standardize.toml and is applied by :meth:`Tokenizer.encode`.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.errors import ArtifactError, UsageError
-from nlpkit.store import atomic, manifest
+from nlpkit.store import atomic, jsonfile, manifest
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
 
@@ -36,6 +37,7 @@ class Tokenizer:
         self.recipe = recipe or Recipe()
         self.truncated = 0  # texts that max_length has cut so far
         self._raw = _parse(text)
+        self._raw.no_padding()  # a foreign tokenizer.json may pad every text; here padding is the batch's work
         self._text = text
         self._config = config or {}
         self._standardize = Standardizer(self.recipe) if self.recipe else None
@@ -54,20 +56,25 @@ class Tokenizer:
         folder = Path(folder)
         if not folder.is_dir():
             problem = "is a file, the folder around it is needed" if folder.exists() else "no such tokenizer"
-            raise UsageError(f"{folder}: {problem}")
+            raise UsageError(f"{folder}: {problem}; nlpkit train-tokenizer makes one")
         files = {name: folder / name for name in (FILE, CONFIG_FILE, RECIPE_FILE)}
         if (folder / manifest.NAME).exists():
             sealed = manifest.read(folder)
             if FILE not in sealed.files:
                 where = next((n for n in sealed.files if n.endswith("/" + FILE)), None)
-                hint = f"; its tokenizer is {folder / Path(where).parent}" if where else ""
-                raise ArtifactError(f"{folder}: is a {sealed.kind} without a {FILE}{hint}")
+                hint = (
+                    f"its tokenizer is {folder / Path(where).parent}"
+                    if where
+                    else "name a tokenizer or model"
+                )
+                raise ArtifactError(f"{folder}: is of kind {sealed.kind}, without a {FILE}; {hint}")
             for name in [n for n in files if n in sealed.files]:
                 manifest.check_file(folder, sealed, name)
             files = {name: path for name, path in files.items() if name in sealed.files}
         if not folder.joinpath(FILE).is_file():
             raise ArtifactError(f"{folder}: has no {FILE}; make one with nlpkit train-tokenizer")
-        config = _read_json(files[CONFIG_FILE]) if CONFIG_FILE in files else {}
+        named = files.get(CONFIG_FILE)
+        config = jsonfile.read(named) if named is not None and named.is_file() else {}
         try:
             text = (folder / FILE).read_text(encoding="utf-8")
             pre = _outside(text, files.get(RECIPE_FILE))
@@ -110,14 +117,24 @@ class Tokenizer:
             self._size = max(self._raw.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         return self._size
 
+    @functools.cached_property
+    def definition(self) -> str:
+        """What of tokenizer.json decides the ids of a whole plain text, as JSON with sorted keys."""
+        body = json.loads(self._text)
+        for key in ("post_processor", "truncation", "padding"):
+            body.pop(key, None)
+        return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @property
+    def raw(self) -> Any:
+        """The ``tokenizers.Tokenizer`` underneath."""
+        return self._raw
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what decides the ids: tokenizer.json without its template, and the recipe before it."""
         if not self._fingerprint:
-            body = json.loads(self._text)
-            for key in ("post_processor", "truncation", "padding"):
-                body.pop(key, None)
-            canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+            canonical = self.definition
             text = canonical + (self.recipe.hash if self.recipe else "")
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
@@ -185,11 +202,6 @@ class Tokenizer:
     def standardize(self, text: str) -> str:
         """What the recipe before the tokenizer makes of a text (nothing is done when there is none)."""
         return self._standardize(text) if self._standardize else text
-
-    def with_mask(self, text: str) -> str:
-        """``text`` with ``<MASK>`` (or ``<mask>``) written as this tokenizer's own mask token."""
-        mask = self.id_to_token(self.mask_id)
-        return text.replace("<MASK>", mask).replace("<mask>", mask)
 
     def encode(
         self,
@@ -323,15 +335,3 @@ def _outside(text: str, path: Path | None) -> Recipe | None:
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(str(error)) from error
     return None if inside else recipe
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ArtifactError(f"{path}: a JSON object is needed")
-    return values

@@ -60,7 +60,7 @@ def train(
     counted = _Counted(texts, capped=kind != "char")
     raw = _learn(_untrained(kind, inside), kind, learned, frequency, counted)
     if counted.characters == 0:
-        raise DataError("nothing to learn from: the input has no text")
+        raise DataError("nothing to learn from: the input has no text; give it some")
     if add_tokens:
         from tokenizers import AddedToken
 

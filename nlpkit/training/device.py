@@ -1,4 +1,4 @@
-"""Where a run computes and in which precision: the one file that knows device names.
+"""Where a run computes, in which precision and with which random numbers.
 
 What ``auto`` becomes depends on the machine alone, so that it can be written down once and obeyed on resume.
 """
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from nlpkit.core.batch import Batch
-from nlpkit.errors import OutOfMemory, UsageError
+from nlpkit.core.device import find
+from nlpkit.errors import OutOfMemory
 from nlpkit.training.settings import TrainConfig
 
 BFLOAT16_WORTH = 3_000_000  # parameters: below this the casts cost a CPU more than the products save
@@ -49,17 +50,7 @@ def cpu_flags() -> set[str]:
 
 def decide(config: TrainConfig, model: nn.Module) -> TrainConfig:
     """``config`` with device, precision and threads decided. UsageError when the device is not there."""
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device {name}: expected cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: expected cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices here")
+    device = find(config.device, ("cpu", "cuda"))
     precision = config.precision
     if precision == "auto":
         if device.type == "cuda":
@@ -69,7 +60,7 @@ def decide(config: TrainConfig, model: nn.Module) -> TrainConfig:
             fast = large and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
         precision = "bfloat16" if fast else "float32"
     threads = config.threads or torch.get_num_threads()
-    return replace(config, device=name, precision=precision, threads=threads)  # type: ignore[arg-type]
+    return replace(config, device=str(device), precision=precision, threads=threads)  # type: ignore[arg-type]
 
 
 def place(config: TrainConfig) -> Place:

@@ -51,7 +51,13 @@ def describe(run: str | Path) -> dict[str, Any]:
     """A run's summary, command, seed, checkpoints, last metrics, results and configuration."""
     run = Path(run)
     if not (run / "origin.json").exists():
-        raise UsageError(f"{run}: not a run (it has no origin.json)")
+        raise UsageError(
+            f"{run}: not a run (it has no origin.json); 'nlpkit runs ls' shows the names of runs"
+        )
+    if (run / manifest.NAME).exists():  # a finished run: what is shown is what was sealed
+        sealed = manifest.read(run, "run")
+        for name in {"config.toml", "origin.json"} & set(sealed.files):
+            manifest.check_file(run, sealed, name)
     origin = read_origin(run)
     records = read_metrics(run)
     last = {s: next((r for r in reversed(records) if r["split"] == s), None) for s in ("train", "valid")}

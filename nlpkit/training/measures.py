@@ -17,6 +17,7 @@ from nlpkit.training import device
 from nlpkit.training.evaluation import evaluate
 
 RESAMPLES = 2000
+TWICE = ("classifier", "cnn", "crossencoder", "biencoder")  # their batches are read again for other measures
 
 
 def measure(
@@ -24,23 +25,24 @@ def measure(
 ) -> dict[str, Any]:
     """All measures of a kind of model over batches as the data objects make them; empty for no batches."""
     place = place or device.Place(next(model.parameters()).device, "float32")
-    held = list(batches)
-    if not held:
+    if kind in TWICE:
+        batches = list(batches)
+    told = evaluate(model, batches, place)
+    if not told:
         return {}
-    told = evaluate(model, held, place)
     found: dict[str, Any] = {"loss": told["loss"], "count": int(told["count"])}
     if kind in ("mlm", "clm"):
         found["perplexity"] = math.exp(min(told["loss"], 700.0))
         found["bits_per_token"] = told["loss"] / math.log(2)
         found["accuracy"] = told["accuracy"]
     elif kind in ("classifier", "cnn"):
-        found |= _classification(model, held, place)
+        found |= _classification(model, batches, place)
     elif kind == "crossencoder":
         found["accuracy"] = told["accuracy"]
-        found |= _scores(model, held, place)
+        found |= _scores(model, batches, place)
     elif kind == "biencoder":
         found["accuracy_in_batch"] = told["accuracy"]
-        found |= _retrieval(model, held, place)
+        found |= _retrieval(model, batches, place)
     else:
         found |= {name: value for name, value in told.items() if name not in found}
         if kind == "vae":
@@ -55,7 +57,7 @@ def _forward(model: nn.Module, batch: Batch, place: device.Place) -> np.ndarray:
     return told.float().cpu().numpy()
 
 
-def _classification(model: nn.Module, batches: list[Batch], place: device.Place) -> dict[str, Any]:
+def _classification(model: nn.Module, batches: Iterable[Batch], place: device.Place) -> dict[str, Any]:
     model.eval()
     logits = np.concatenate([_forward(model, b, place) for b in batches]).astype(np.float64)  # (N, L)
     labels = np.concatenate([b["labels"].numpy() for b in batches])  # (N,)
@@ -78,7 +80,7 @@ def _f1_interval(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tup
     return float(low), float(high)
 
 
-def _scores(model: nn.Module, batches: list[Batch], place: device.Place) -> dict[str, Any]:
+def _scores(model: nn.Module, batches: Iterable[Batch], place: device.Place) -> dict[str, Any]:
     model.eval()
     scores = np.concatenate([_forward(model, b, place) for b in batches])
     labels = np.concatenate([b["labels"].numpy() for b in batches])
@@ -87,7 +89,7 @@ def _scores(model: nn.Module, batches: list[Batch], place: device.Place) -> dict
     return {"spearman": correlation.spearman(scores, labels), "pearson": correlation.pearson(scores, labels)}
 
 
-def _retrieval(model: nn.Module, batches: list[Batch], place: device.Place) -> dict[str, Any]:
+def _retrieval(model: nn.Module, batches: Iterable[Batch], place: device.Place) -> dict[str, Any]:
     """Each query ranks all documents of the part; its own (and equal ones) are relevant."""
     model.eval()
     queries, docs, keys = [], [], []

@@ -1,7 +1,7 @@
 """From what a person asked (a recipe, a file, ``-s key=value``, flags) to a checked configuration of a run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,20 @@ def request(
     inputs |= tables["input"]
     if not inputs["data"]:
         raise UsageError("nothing to train on: pass --data (or input.data in the configuration)")
+    classes: dict[str, Any] = {
+        "train": TrainConfig,
+        "data": data_class,
+        "model": registry.module(kind).Config,
+    }
+    for table, cls in classes.items():  # a wrong key of a file is told with the file
+        known = [f.name for f in fields(cls)]
+        wrong = [k for k in given.get(table, {}) if k not in known]
+        if wrong and not isinstance(config, Mapping):
+            said = f"{config}: unknown key '{table}.{wrong[0]}'"
+            raise UsageError(said + did_you_mean(wrong[0], known))
     train_config = plain.build(TrainConfig, tables.get("train", {}), "train.")
     data_config: Any = plain.build(data_class, tables.get("data", {}), "data.")
-    model_config = plain.build(registry.module(kind).Config, tables.get("model", {}), "model.")
+    model_config = plain.build(classes["model"], tables.get("model", {}), "model.")
     whole = {
         "kind": kind,
         "input": inputs,

@@ -22,10 +22,9 @@ from typing import Any
 
 from nlpkit import __version__, config, console
 from nlpkit.errors import ArtifactError, NlpkitError, UsageError
-from nlpkit.store import atomic, lines, manifest
+from nlpkit.store import atomic, jsonfile, lines, manifest
 from nlpkit.store.lock import locked
 
-LOGS = ("metrics.jsonl", "log.txt")
 FLUSH_EVERY = 1.0  # seconds between writes of metrics lines
 
 
@@ -98,7 +97,7 @@ class Run:
 
     def back_to(self, step: int) -> None:
         """Drop the metrics of later steps and mend torn lines, so that each step is there once."""
-        for name in LOGS:
+        for name in lines.LOGS:
             lines.mend(self.folder / name)
         path = self.folder / "metrics.jsonl"
         if not path.exists():
@@ -108,14 +107,12 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a small JSON file of the run."""
-        atomic.write_bytes(
-            self.folder / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
-        )
+        jsonfile.write(self.folder / name, value)
 
     def seal(self, made_with: Mapping[str, str] | None = None) -> None:
         """Write the run's manifest: the run is finished."""
         self.flush(durable=True)
-        manifest.seal(self.folder, "run", made_with=made_with, notes={"kind": self.kind}, leave=LOGS)
+        manifest.seal(self.folder, "run", made_with=made_with, notes={"kind": self.kind}, leave=lines.LOGS)
 
 
 def read_origin(folder: Path) -> dict[str, Any]:
@@ -125,11 +122,6 @@ def read_origin(folder: Path) -> dict[str, Any]:
         return {"command": "", "requested": {}, "inputs": {}, **found}
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{folder}: not a run, or its origin.json is damaged ({error})") from error
-
-
-def kind_of(folder: Path) -> str:
-    """The model kind of a run's folder."""
-    return str(read_origin(folder).get("kind", ""))
 
 
 @contextmanager
@@ -151,30 +143,34 @@ def opened(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; choose another -o")
-    fresh = not folder.exists() or not any(folder.iterdir())
-    ours = (folder / "origin.json").exists() or (folder / ".lock").exists()
-    if not fresh and not ours:
+    # A lock alone is what a killed start leaves; beside other files it may be an index's, which is no run.
+    fresh = not folder.exists() or all(
+        p.name == ".lock" or p.name.startswith(".origin.json.tmp-") for p in folder.iterdir()
+    )
+    if not fresh and not (folder / "origin.json").exists():
         raise UsageError(f"{folder}: exists and is not a run; choose another -o")
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, lock_timeout):
-        if force and not fresh:
-            _clear(folder)
         run = Run(folder, kind)
-        asked = _origin(kind, requested, inputs)
-        if run.resolved is None and (folder / "origin.json").exists():
-            # Nothing was decided yet. What was prepared is of use to the same request only.
-            there = read_origin(folder)
-            if any(there.get(k) != asked[k] for k in ("kind", "requested", "inputs")):
-                _clear(folder)
-        if (folder / "origin.json").exists():
-            _same(run, requested, asked["inputs"])
-        else:
-            run.write_json("origin.json", asked)
         try:
+            if force and not fresh:
+                _clear(folder)
+            asked = _origin(kind, requested, inputs)
+            if run.resolved is None and (folder / "origin.json").exists():
+                # Nothing was decided yet. What was prepared is of use to the same request only.
+                there = read_origin(folder)
+                if any(there.get(k) != asked[k] for k in ("kind", "requested", "inputs")):
+                    _clear(folder)
+            if (folder / "origin.json").exists():
+                _same(run, requested, asked["inputs"])
+            else:
+                run.write_json("origin.json", asked)
             yield run
-        except NlpkitError:
-            if fresh and run.resolved is None:  # a request that came to nothing leaves nothing
-                shutil.rmtree(folder)
+        except (NlpkitError, OSError) as error:
+            begun = run.checkpoints.is_dir() and any(run.checkpoints.iterdir())
+            if fresh and (run.resolved is None or (isinstance(error, OSError) and not begun)):
+                shutil.rmtree(folder)  # a request that came to nothing leaves nothing
+            atomic.blame(error, folder)
             raise
 
 

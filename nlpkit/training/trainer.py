@@ -68,6 +68,10 @@ class Trainer:
         if found is not None:
             self.state = checkpoint.load(found, self.model, self.optimizer, self.run.config_hash)
             self.run.back_to(self.state.step)
+            best = self.run.checkpoints / f"{self.state.best_step:06d}"
+            if self.state.best is not None and not best.is_dir():
+                # Gone back behind what pruned it: the next evaluation is the best that can still be had.
+                self.state.best, self.state.stale = None, 0
             if self.state.step < self.config.steps and not self.state.stopped:
                 self.run.log(f"resuming after step {self.state.step:,} of {self.config.steps:,}")
         else:

@@ -183,10 +183,11 @@ def train(
                     settings=config.to_toml({"glove": config.to_dict(settings)}),
                     notes=notes,
                 )
-        except BaseException:
+        except BaseException as error:
             _sweep(work)
             if not (work / "checkpoint").exists():
                 shutil.rmtree(work, ignore_errors=True)
+            atomic.blame(error, target)
             raise
         shutil.rmtree(work, ignore_errors=True)
     return target

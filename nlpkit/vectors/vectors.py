@@ -96,7 +96,7 @@ class Vectors:
     @cached_property
     def unit(self) -> np.ndarray:
         """The vectors at length 1 (V, D); a zero vector stays zero."""
-        return _unit(self.matrix)
+        return unit_rows(self.matrix)
 
     def _find(self, word: str) -> int | None:
         if word in self._number:
@@ -141,7 +141,7 @@ class Vectors:
         vector = np.asarray(query, np.float32)
         if vector.shape != (self.width,):
             raise UsageError(f"a vector of {self.width} numbers is needed, not one of shape {vector.shape}")
-        return next(self._top(_unit(vector[None]), k, [[]]))
+        return next(self._top(unit_rows(vector[None]), k, [[]]))
 
     def nearest_all(self, words: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
         """:meth:`nearest` for many words at once, a bounded block of them at a time."""
@@ -155,7 +155,7 @@ class Vectors:
         """
         rows = [self.index(word) for word in (a, b, c)]
         first, second, third = self.unit[rows]
-        return next(self._top(_unit((second - first + third)[None]), k, [rows]))
+        return next(self._top(unit_rows((second - first + third)[None]), k, [rows]))
 
     def similarity(self, a: str, b: str) -> float:
         """The cosine of two words' vectors, in [-1, 1]."""
@@ -196,9 +196,14 @@ class Vectors:
                 yield [(self.words[i], float(scores[i])) for i in best]
 
 
-def _unit(matrix: np.ndarray) -> np.ndarray:
+def unit_rows(matrix: np.ndarray) -> np.ndarray:
+    """Rows (N, D) scaled to length 1; a row of zeros stays zeros.
+
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
     length = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))[:, None]
-    scaled: np.ndarray = matrix / np.where(length > 0, length, 1.0)
+    scaled: np.ndarray = matrix / np.where(length > 0, length, 1.0).astype(matrix.dtype)
     return scaled
 
 

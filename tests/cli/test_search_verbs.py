@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from nlpkit.cli import run
-from nlpkit.search.index import writing
 
 
 @pytest.fixture
@@ -138,9 +137,10 @@ def test_errors_are_one_line(folder, tmp_path, capfd, words, code, said):
 
 def test_locked_is_exit_5(folder, capfd, monkeypatch):
     import nlpkit.search.writer
+    from nlpkit.search.index import Index
 
     monkeypatch.setattr(nlpkit.search.writer.Writer.__init__, "__defaults__", (0.1,))
-    with writing(folder):
+    with Index.open(folder, writable=True):
         assert call("index", "delete", folder, "a") == 5
         assert f"process {os.getpid()}" in capfd.readouterr().err
         assert call("search", folder, "open", "--jsonl") == 0

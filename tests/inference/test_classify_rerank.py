@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from nlpkit.core.batch import pad
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.inference import rerank
-from nlpkit.inference.batching import by_length, padded
+from nlpkit.inference.batching import by_length
 from nlpkit.inference.classify import classify
 from nlpkit.inference.rerank import CrossEncoder, second_text
 
@@ -63,7 +64,7 @@ def test_wrong_kinds_and_labels(loaded: Any) -> None:
 def cross(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> CrossEncoder:
     held = loaded("crossencoder", family="bert", context=64)
     monkeypatch.setattr(rerank, "load_model", lambda path, device: held)
-    monkeypatch.setattr(rerank, "read_json", lambda path: {"nlpkit": {"kind": "crossencoder"}})
+    monkeypatch.setattr(rerank.jsonfile, "read", lambda path: {"nlpkit": {"kind": "crossencoder"}})
     monkeypatch.setattr(type(held), "fingerprint", "f")
     return CrossEncoder("unused")
 
@@ -101,5 +102,5 @@ def test_batches_hold_every_text_once_within_the_budget() -> None:
     for batch in batches:
         longest = max(lengths[i] for i in batch)
         assert len(batch) * longest <= 100 or len(batch) == 1
-    ids, segments = padded([[5, 6], []], 0)
+    ids, segments = pad([[5, 6], []], 0)
     assert ids.tolist() == [[5, 6], [0, 0]] and segments.tolist() == [[1, 1], [0, 0]]

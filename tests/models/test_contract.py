@@ -314,3 +314,29 @@ def test_mlm_can_begin_at_the_token_frequencies() -> None:
     model.start_from(counts)
     told = model(torch.tensor([[2, 6, 4, 3]])).detach().softmax(-1)[0, 2]
     assert told[6] == pytest.approx(31 / 48, abs=1e-4) and told[7] == pytest.approx(11 / 48, abs=1e-4)
+
+
+def test_biencoder_scores_are_exact_under_autocast(monkeypatch):
+    model = make("biencoder", {})
+    vectors = torch.nn.functional.normalize(
+        torch.ones(8, 16) + 0.05 * torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    monkeypatch.setattr(model, "encode", lambda ids, segments=None: vectors)
+    batch = {"query_ids": torch.zeros(8, 2, dtype=torch.long), "doc_ids": torch.zeros(8, 2, dtype=torch.long)}
+    plain = model.loss(batch)["loss"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.loss(batch)["loss"], plain)
+
+
+def test_both_ways_of_saying_a_pooling_are_read(tmp_path):
+    path = tmp_path / "config.json"
+    for values, pooling in (
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+    ):
+        path.write_text(json.dumps(values))
+        assert folder.read_pooling(path) == pooling
+    path.write_text(json.dumps({"pooling_mode": ["mean", "max"]}))
+    with pytest.raises(ArtifactError, match="mean\\+max"):
+        folder.read_pooling(path)

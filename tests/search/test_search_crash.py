@@ -15,7 +15,7 @@ from nlpkit.errors import DiskError, NlpkitError
 from nlpkit.search import store as record
 from nlpkit.search import writer
 from nlpkit.search.folder import MARKER
-from nlpkit.search.index import Index, writing
+from nlpkit.search.index import Index
 from nlpkit.search.verify import verify
 from nlpkit.text.documents import Document
 
@@ -37,7 +37,7 @@ def ids(path, word="shared", mode="bm25"):
 @pytest.fixture
 def index(tmp_path):
     Index.build([Document(f"shared word{i}", f"d{i}") for i in range(20)], tmp_path / "i")
-    with writing(tmp_path / "i") as opened:
+    with Index.open(tmp_path / "i", writable=True) as opened:
         opened.delete(["d3"])
     return tmp_path / "i"
 
@@ -58,7 +58,7 @@ def test_killed_while_adding(index, tmp_path, point):
     assert ids(index) == expected
     if len(expected) > len(OLD):
         assert Index.open(index).search("fresh7")[0][0].id == "n7"
-    with writing(index) as opened:  # the next writer settles the folder
+    with Index.open(index, writable=True) as opened:  # the next writer settles the folder
         opened.delete(["d5"])
     assert ids(index) == expected - {"d5"}
     assert not (index / MARKER).exists() and verify(index) == []
@@ -71,7 +71,7 @@ def test_killed_while_compacting(index, point):
     killed = nlpkit("index", "compact", index, fault=point)
     assert killed.returncode == (0 if point == "marked" else -9), killed.stderr
     assert verify(index) == [] and ids(index) == OLD
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         opened.add([Document("shared late", "late")])
     assert verify(index) == [] and ids(index) == OLD | {"late"}
 
@@ -91,11 +91,11 @@ def test_killed_while_building_leaves_nothing_in_the_way(index, tmp_path):
 _LOOP = """
 import sys
 from nlpkit.search import writer
-from nlpkit.search.index import writing
+from nlpkit.search.index import Index
 from nlpkit.text.documents import Document
 writer.TAIL_LIMIT = 3
 first = int(sys.argv[2])
-with writing(sys.argv[1]) as index:
+with Index.open(sys.argv[1], writable=True) as index:
     for i in range(first, first + 1000):
         index.add([Document(f"shared loop{i}", f"k{i}")])
         if i % 3 == 0:
@@ -129,7 +129,7 @@ def test_killed_at_random_moments(index):
         assert found - OLD - kept <= {f"k{said[-1] + 1}"}
         kept = found - OLD
         first = said[-1] + 2
-    with writing(index):
+    with Index.open(index, writable=True):
         pass
     assert verify(index) == [] and ids(index) == OLD | kept
 
@@ -143,7 +143,7 @@ def test_full_disk_inside_sqlite(index, monkeypatch):
         opened.connection.execute(f"PRAGMA max_page_count={pages}")
         return opened
 
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         monkeypatch.setattr(writer, "connect", small)
         with pytest.raises(DiskError, match="full"):
             opened.add([Document("shared " + "x" * 50_000, "big")])
@@ -161,7 +161,7 @@ def test_file_size_limit_of_the_process(index, tmp_path):
     assert done.returncode == 6, done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert ids(index) == OLD and verify(index) == []
-    with writing(index) as opened:
+    with Index.open(index, writable=True) as opened:
         opened.add([Document("shared after", "after")])
     assert ids(index) == OLD | {"after"} and verify(index) == []
 
@@ -186,7 +186,7 @@ def test_the_nth_call_fails_for_every_n(index, tmp_path, monkeypatch, call):
         state["left"] = n
         done = False
         try:
-            with writing(copy) as opened:
+            with Index.open(copy, writable=True) as opened:
                 opened.add([Document("shared new", "new")])
                 done = True
         except (OSError, NlpkitError):
@@ -196,7 +196,7 @@ def test_the_nth_call_fails_for_every_n(index, tmp_path, monkeypatch, call):
         found = ids(copy)
         assert found in (OLD, OLD | {"new"}), n
         assert "new" in found or not done, n
-        with writing(copy) as opened:
+        with Index.open(copy, writable=True) as opened:
             opened.add([Document("shared later", "later")])
         assert verify(copy) == [] and ids(copy) == found | {"later"}, n
         if state["left"] > 0:

@@ -8,7 +8,7 @@ import pytest
 from nlpkit.cli import run
 from nlpkit.errors import ArtifactError, LockedError
 from nlpkit.search import folder as folders
-from nlpkit.search.index import Index, writing
+from nlpkit.search.index import Index
 from nlpkit.search.store import DATABASE
 from nlpkit.search.verify import verify
 from nlpkit.text.documents import Document
@@ -17,7 +17,7 @@ from nlpkit.text.documents import Document
 @pytest.fixture
 def index(tmp_path, loader, documents):
     Index.build(documents(40), tmp_path / "i", encoder_path="m", loader=loader)
-    with writing(tmp_path / "i", loader) as opened:
+    with Index.open(tmp_path / "i", writable=True, loader=loader) as opened:
         opened.add([Document("late addition", "late")])
         opened.delete(["d7"])
     return tmp_path / "i"
@@ -57,14 +57,14 @@ def test_random_flips_in_every_file(index, loader):
         with pytest.raises(ArtifactError):
             Index.open(index, loader=loader).search("red cat")
         if "/" not in name:
-            with pytest.raises(ArtifactError), writing(index, loader) as opened:
+            with pytest.raises(ArtifactError), Index.open(index, writable=True, loader=loader) as opened:
                 opened.add([Document("x", "x")])
-            with pytest.raises(ArtifactError), writing(index, loader) as opened:
+            with pytest.raises(ArtifactError), Index.open(index, writable=True, loader=loader) as opened:
                 opened.compact()
             assert content(index) == damaged
         else:
             try:
-                with writing(index, loader) as opened:
+                with Index.open(index, writable=True, loader=loader) as opened:
                     opened.compact()
             except ArtifactError:
                 assert content(index)[name] == damaged[name]
@@ -118,7 +118,7 @@ def test_derived_files_can_be_made_again(index, loader):
     flip(next(index.glob("derived-*/bm25-counts.npy")), random.Random(3))
     with pytest.raises(ArtifactError, match=r"nlpkit index compact .* --rebuild"):
         Index.open(index, loader=loader)
-    with writing(index, loader) as opened:
+    with Index.open(index, writable=True, loader=loader) as opened:
         opened.compact(rebuild=True)
     assert verify(index) == []
     after = Index.open(index, loader=loader).search("red cat")
@@ -126,7 +126,7 @@ def test_derived_files_can_be_made_again(index, loader):
 
 
 def crashed(index, loader):
-    with writing(index, loader) as opened:
+    with Index.open(index, writable=True, loader=loader) as opened:
         words = " ".join(f"word{i}" for i in range(20_000))
         opened.add([Document(f"unsettled {words}", "unsettled")])
     folders.mark(index, "add")
@@ -159,12 +159,12 @@ def test_rows_of_a_large_database_are_checked_as_they_are_touched(index, loader,
     with pytest.raises(ArtifactError, match="row 12 is damaged"):
         opened.search("title 11", mode="bm25")
     assert any("row 12" in p for p in verify(index))
-    with pytest.raises(ArtifactError, match="SHA-256"), writing(index, loader):
+    with pytest.raises(ArtifactError, match="SHA-256"), Index.open(index, writable=True, loader=loader):
         pass
 
 
 def test_damaged_marker_and_living_writer(index, loader):
-    with writing(index, loader) as opened, opened._writing().change("nothing"):
+    with Index.open(index, writable=True, loader=loader) as opened, opened._writing().change("nothing"):
         with pytest.raises(LockedError):
             verify(index)
         assert Index.open(index, loader=loader).search("red")

@@ -10,7 +10,7 @@ from nlpkit.errors import ArtifactError, DataError, UsageError
 from nlpkit.search.evaluate import evaluate, read_beir, read_qrels, read_queries, retrieve, write_run
 from nlpkit.search.fuse import GRID, Candidates, minmax, normed, reciprocal, tune
 from nlpkit.search.hits import Hit
-from nlpkit.search.index import Index, writing
+from nlpkit.search.index import Index
 from nlpkit.search.present import as_json, as_text
 from nlpkit.search.rerank import rerank
 from nlpkit.search.snippet import snippet
@@ -57,7 +57,7 @@ def test_tuning_finds_the_side_that_is_right(tmp_path, loader, documents):
         # The figure is what a search with that weight really gives.
         result = evaluate(index, queries, qrels, "hybrid", weight=found["weight"])
         assert result["ndcg@10"] == pytest.approx(found["ndcg@10"])
-        with writing(tmp_path / "i", loader) as opened:
+        with Index.open(tmp_path / "i", writable=True, loader=loader) as opened:
             opened.set_weight(found["weight"])
         assert Index.open(tmp_path / "i", loader=loader).settings.weight == found["weight"]
     with pytest.raises(DataError, match="ids the same"):

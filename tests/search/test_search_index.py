@@ -12,7 +12,7 @@ import pytest
 
 from nlpkit.errors import ArtifactError, DataError, LockedError, UsageError
 from nlpkit.search import writer
-from nlpkit.search.index import Index, writing
+from nlpkit.search.index import Index
 from nlpkit.search.verify import verify
 from nlpkit.text.documents import Document
 from nlpkit.text.standardize import Recipe
@@ -30,7 +30,7 @@ def test_incremental_equals_rebuilt(tmp_path, monkeypatch, loader, documents, li
     some = documents(60)
     Index.build(some[:30], tmp_path / "a", encoder_path="m", loader=loader)
     reader = Index.open(tmp_path / "a", loader=loader)
-    with writing(tmp_path / "a", loader) as index:
+    with Index.open(tmp_path / "a", writable=True, loader=loader) as index:
         index.add(some[30:40])
         whole = f"{some[35].title} {some[35].text}"
         assert reader.search(whole, mode="dense", k=1)[0][0].score == pytest.approx(1, abs=1e-5)
@@ -48,7 +48,7 @@ def test_incremental_equals_rebuilt(tmp_path, monkeypatch, loader, documents, li
         assert answers(Index.open(tmp_path / "a", loader=loader), mode) == answers(again, mode)
     assert verify(tmp_path / "a") == []
     assert reader.info()["documents"] == 58
-    with writing(tmp_path / "a", loader) as index:
+    with Index.open(tmp_path / "a", writable=True, loader=loader) as index:
         index.compact()
     assert answers(reader, "hybrid") == answers(again, "hybrid")
     assert reader.info()["unfolded_operations"] == 0 and verify(tmp_path / "a") == []
@@ -100,7 +100,7 @@ def test_ids_titles_fields_and_empty_documents(tmp_path):
     )
     (hit,) = index.search("uni")[0]
     assert (hit.id, hit.title, hit.text) == ("s", "Ünï", "bad ? surrogate")
-    with writing(tmp_path / "i") as opened:
+    with Index.open(tmp_path / "i", writable=True) as opened:
         assert opened.add([Document("the same")]).same == 1
         assert opened.add([]).added == 0
         opened.add([Document("find me", "f", fields={"n": [1]})])
@@ -110,7 +110,7 @@ def test_ids_titles_fields_and_empty_documents(tmp_path):
 def test_refusals_leave_everything_as_it_was(tmp_path, documents):
     index = Index.build(documents(5), tmp_path / "i")
     before = answers(index, "bm25")
-    with writing(tmp_path / "i") as opened:
+    with Index.open(tmp_path / "i", writable=True) as opened:
         with pytest.raises(DataError, match=r"'d2'.*--update"):
             opened.add([Document("fresh words", "x"), Document("again", "d2")])
         with pytest.raises(DataError, match=r"'nobody'.*nothing was deleted"):
@@ -174,7 +174,8 @@ def test_another_model_is_refused_but_bm25_works(tmp_path, loader, word_sum, doc
         with pytest.raises(ArtifactError, match=r"another model/tokenizer.*nlpkit index build"):
             opened.search("red", mode=mode)
     assert seen[0] == str(tmp_path / "model")
-    with writing(tmp_path / "x" / "i", other) as changed, pytest.raises(ArtifactError, match="another model"):
+    opened = Index.open(tmp_path / "x" / "i", writable=True, loader=other)
+    with opened as changed, pytest.raises(ArtifactError, match="another model"):
         changed.add([Document("mixed vectors")])
     # Moved together, they still find each other.
     (tmp_path / "moved").mkdir()
@@ -194,11 +195,11 @@ def test_a_recipe_of_ones_own(tmp_path):
 
 def test_one_writer_at_a_time(tmp_path, documents):
     Index.build(documents(3), tmp_path / "i")
-    with writing(tmp_path / "i"):
+    with Index.open(tmp_path / "i", writable=True):
         with pytest.raises(LockedError, match="is writing"):
             writer.Writer(tmp_path / "i", timeout=0.1)
         assert Index.open(tmp_path / "i").search("red")  # readers are not held up
-    with writing(tmp_path / "i") as again:
+    with Index.open(tmp_path / "i", writable=True) as again:
         again.delete(["d0"])
     assert (tmp_path / "i" / ".lock").read_bytes() == b""
 
@@ -226,7 +227,7 @@ def test_readers_beside_a_writer_see_whole_states(tmp_path, monkeypatch, loader,
     readers = [threading.Thread(target=look) for _ in range(2)]
     for reader in readers:
         reader.start()
-    with writing(tmp_path / "i", loader) as index:
+    with Index.open(tmp_path / "i", writable=True, loader=loader) as index:
         for i in range(1, 25):
             index.add([Document(f"shared {i}", f"d{i}")])
             if i % 10 == 0:
@@ -252,7 +253,7 @@ def test_bm25_needs_no_torch_and_no_faiss(tmp_path):
 
 def test_closed_folder_is_one_file_a_manifest_and_derived(tmp_path, loader, documents):
     Index.build(documents(4), tmp_path / "i", encoder_path="m", loader=loader)
-    with writing(tmp_path / "i", loader) as index:
+    with Index.open(tmp_path / "i", writable=True, loader=loader) as index:
         index.add([Document("late", "late")])
     Index.open(tmp_path / "i", loader=loader).search("late")
     names = sorted(p.name for p in (tmp_path / "i").iterdir())

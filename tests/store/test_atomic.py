@@ -68,3 +68,21 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         other.wait()
     with lock.locked(tmp_path, timeout=0.1):
         pass
+    assert (tmp_path / ".lock").stat().st_size == 0
+
+
+def test_what_a_library_made_private_is_shared_as_the_folder_is(tmp_path: Path) -> None:
+    with atomic.building(tmp_path / "made") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "weights").write_bytes(b"x")
+        (folder / "inner" / "weights").chmod(0o600)
+    wanted = (tmp_path / "made").stat().st_mode & 0o666
+    assert (tmp_path / "made" / "inner" / "weights").stat().st_mode & 0o777 == wanted
+
+
+def test_a_pipe_is_no_file_to_replace(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="device or a pipe"):
+        atomic.write_bytes(tmp_path / "pipe", b"x")
+    atomic.write_bytes(tmp_path / "new" / "deep" / "file", b"x")
+    assert (tmp_path / "new" / "deep" / "file").read_bytes() == b"x"

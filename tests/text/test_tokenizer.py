@@ -53,7 +53,7 @@ def test_known_split_at_the_apostrophe_and_before_words(tokenizers):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text(), min_size=1, max_size=4))
+@given(st.lists(st.text().filter(lambda t: not any(s in t for s in SPECIALS)), min_size=1, max_size=4))
 def test_byte_level_round_trip_and_order(texts):
     made = BYTES
     encoded = made.encode(texts)
@@ -140,8 +140,7 @@ def test_stemming_joins_forms_of_a_word():
 
 def test_masks_in_prompts(tokenizers):
     made = tokenizers["bpe"]
-    assert made.with_mask("a <MASK> b <mask>") == "a [MASK] b [MASK]"
-    ids = made.encode([made.with_mask("the <MASK> sat")])[0]
+    ids = made.encode(["the [MASK] sat"])[0]
     assert 4 in ids
     ids.remove(4)  # the mask has taken the space before it along
     assert ids == made.encode(["the"])[0] + made.encode([" sat"])[0]
@@ -238,9 +237,20 @@ def test_a_foreign_folder_opens_with_its_own_special_tokens(tmp_path):
     assert (made.cls_id, made.sep_id, made.unk_id, made.mask_id, made.pad_id) == (0, 1, 2, 3, 1)
     assert made.encode(["a <mask>"], special=True) == [[0, 4, 3, 1]]
     assert made.encode(["a"], pairs=["a"], special=True) == [[0, 4, 1, 1, 4, 1]]
-    assert made.with_mask("<MASK>") == "<mask>"
     (tmp_path / "out").mkdir()
     made.export(tmp_path / "out")
     again = Tokenizer.load(tmp_path / "out")
     assert again.fingerprint == made.fingerprint
     assert again.encode(["a"], special=True) == [[0, 4, 1]]
+
+
+def test_a_foreign_padding_is_not_taken_over(tmp_path, tokenizers):
+    made = tokenizers["bpe"]
+    made.export(tmp_path)
+    body = json.loads((tmp_path / "tokenizer.json").read_text())
+    body["padding"] = {
+        "strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "[PAD]",
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(body))
+    assert Tokenizer.load(tmp_path).encode(["the cat"]) == made.encode(["the cat"])

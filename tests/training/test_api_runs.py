@@ -15,12 +15,16 @@ import pytest
 from nlpkit import api
 from nlpkit.errors import ArtifactError, DataError, LockedError, UsageError
 from nlpkit.store import manifest
+from nlpkit.store.verify import verify
 from nlpkit.training.run import read_metrics
-from nlpkit.training.verify import verify_run
 
 TINY = ["model.width=16", "model.depth=1", "model.heads=2", "data.context=24", "data.batch_size=4"]
 TINY += ["data.vocab_size=300", "train.threads=1"]
 PAIRS = ["model.width=16", "model.depth=1", "model.heads=2", "data.vocab_size=300", "train.threads=1"]
+
+
+def problems(run):
+    return [problem for report in verify(run) for problem in report.problems]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def whole(corpus, tmp_path_factory):
 
 
 def test_a_finished_run_is_whole_and_says_so(whole, corpus, capsys):
-    assert verify_run(whole) == []
+    assert problems(whole) == []
     names = {p.name for p in whole.iterdir()}
     assert {
         "config.toml",
@@ -80,7 +84,7 @@ def test_a_finished_run_is_whole_and_says_so(whole, corpus, capsys):
     assert "is finished" in capsys.readouterr().err and (whole / "MANIFEST.json").read_bytes() == before
     told = api.evaluate(whole)
     assert told["part"] == "valid" and told["perplexity"] == pytest.approx(np.exp(told["loss"]))
-    assert verify_run(whole) == []
+    assert problems(whole) == []
     other = api.evaluate(whole, corpus)
     assert other["part"] == "given" and other["count"] > told["count"]
 
@@ -106,7 +110,7 @@ def test_sigkill_at_a_random_moment_changes_nothing(whole, corpus, tmp_path, see
     assert digest(run) == digest(whole)
     steps = [r["step"] for r in read_metrics(run) if r["split"] == "train"]
     assert steps == list(range(1, 61))
-    assert verify_run(run) == []
+    assert problems(run) == []
 
 
 def test_sigterm_writes_a_checkpoint_and_names_the_command(corpus, tmp_path, capsys):
@@ -212,13 +216,20 @@ def sentiment(tmp_path_factory):
 
 
 def test_classifier_from_scratch_and_from_a_pretrained_trunk(sentiment, whole, tmp_path, capsys):
-    settings = [*PAIRS, "train.lr=5e-3", "model.dropout=0.0", "train.epochs=6"]
+    settings = [
+        *PAIRS,
+        "train.lr=3e-3",
+        "model.dropout=0.0",
+        "model.head_dropout=0.0",
+        "train.epochs=20",
+        "train.patience=0",
+    ]
     run = api.train("classifier", sentiment, tmp_path / "scratch", overrides=settings)
     told = api.evaluate(run)
     assert told["part"] == "test" and told["accuracy"] > 0.95 and len(told["accuracy_interval"]) == 2
     assert "trained a word tokenizer" in capsys.readouterr().err
     assert api.load_model(run).labels == ["bad", "good"]
-    assert set(json.loads((run / "eval.json").read_text())) == {"valid", "test"} and verify_run(run) == []
+    assert set(json.loads((run / "eval.json").read_text())) == {"valid", "test"} and problems(run) == []
     warm = api.train(
         "classifier",
         sentiment,
@@ -271,3 +282,22 @@ def test_cnn_learns_the_digits_and_vae_draws_them(tmp_path):
     again = tmp_path / "again.png"
     api.sample(run, 9, again)
     assert again.read_bytes() == raw
+
+
+def test_a_folder_with_a_lock_is_not_yet_a_run(tmp_path):
+    (tmp_path / "index").mkdir()
+    for name in (".lock", "documents.sqlite"):
+        (tmp_path / "index" / name).write_bytes(b"")
+    for force in (False, True):
+        with pytest.raises(UsageError, match="is not a run"):
+            api.train("cnn", "digits", tmp_path / "index", steps=1, force=force)
+    assert (tmp_path / "index" / "documents.sqlite").exists()
+
+
+def test_another_tokenizer_than_the_models_is_refused(whole, tmp_path):
+    from nlpkit.text.tokenizer import Tokenizer
+
+    Tokenizer.train(["other words"], kind="word", vocab_size=20).save(tmp_path / "other")
+    with pytest.raises(ArtifactError, match="is not the tokenizer of"):
+        api.find_tokenizer(str(tmp_path / "other"), str(whole))
+    assert api.find_tokenizer(str(whole), str(whole)).vocab_size > 20

@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from nlpkit.errors import ArtifactError, DivergedError, Interrupted, UsageError
+from nlpkit.store.verify import verify
 from nlpkit.training import checkpoint
 from nlpkit.training.run import read_metrics
-from nlpkit.training.verify import verify_run
+
+
+def problems(run):
+    return [problem for report in verify(run) for problem in report.problems]
 
 
 def same(a, b):
@@ -71,7 +75,7 @@ def test_nan_stops_before_a_weight_is_touched(tmp_path, toy, toys):
         toy(tmp_path / "a", model=Toy(poison=7), checkpoint_every=3, eval_every=3)
     assert failure.value.exit_code == 8
     assert checkpoint.steps_of(tmp_path / "a" / "checkpoints") == [3, 6]
-    assert verify_run(tmp_path / "a") == []
+    assert problems(tmp_path / "a") == []
     assert train_steps(tmp_path / "a") == list(range(1, 7))
     whole = toy(tmp_path / "b", checkpoint_every=3, eval_every=3)
     rest = toy(tmp_path / "a", checkpoint_every=3, eval_every=3)
@@ -124,7 +128,7 @@ def test_damaged_checkpoint_is_named_and_refused(tmp_path, toy, name):
     with pytest.raises(ArtifactError, match=r"000005.*--from-checkpoint 4"):
         toy(tmp_path / "a", checkpoint_every=2, eval_every=2)
     assert damaged.read_bytes() == bytes(raw)
-    assert any(name in p for p in verify_run(tmp_path / "a"))
+    assert any(name in p for p in problems(tmp_path / "a"))
     with pytest.raises(UsageError, match="no checkpoint of step 3"):
         toy(tmp_path / "a", checkpoint_every=2, eval_every=2, from_checkpoint=3)
     rest = toy(tmp_path / "a", checkpoint_every=2, eval_every=2, from_checkpoint=4)
@@ -141,7 +145,7 @@ def test_damaged_metrics_are_named(tmp_path, toy):
     log.write_bytes(log.read_bytes().replace(b'"step": 2', b'"step": 3', 1))
     with pytest.raises(ArtifactError, match=r"metrics.jsonl:3"):
         toy(tmp_path / "a")
-    assert any("metrics.jsonl:3" in p for p in verify_run(tmp_path / "a"))
+    assert any("metrics.jsonl:3" in p for p in problems(tmp_path / "a"))
 
 
 def test_changed_config_is_refused_by_name(tmp_path, toy):
