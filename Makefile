@@ -7,10 +7,10 @@ DATA ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types bench docs clean
+.PHONY: help demo test check lint types bench bench-text docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,8 +32,11 @@ types: $(READY) ## static types
 
 check: lint types test ## lint, types, then the tests (docs' commands among them): what CI runs
 
-bench: $(READY) ## benchmarks (DATA=folder for those that read data sets)
+bench: $(READY) ## benchmarks that need no data sets
 	$(BIN)/python benchmarks/startup.py
+
+bench-text: $(READY) ## bulk text beside its peers: make bench-text DATA=folder [PEERS=python with nltk, spacy, gensim]
+	$(BIN)/python benchmarks/text.py --data "$(DATA)" $(if $(PEERS),--peers "$(PEERS)",--only tokenize)
 
 docs: $(READY) ## write docs/cli.md from the code
 	$(BIN)/python docs/generate_cli.py
