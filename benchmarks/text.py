@@ -121,6 +121,7 @@ def compare(
     claim: str, ours: list[str], theirs_command: list[str], bar: float, runs: int, **about: str
 ) -> dict:
     made, theirs = [], []
+    command = " ".join(["nlpkit", *(Path(w).name if Path(w).is_absolute() else w for w in ours[1:])])
     for _ in range(runs):
         made.append(seconds(ours))
         theirs.append(seconds(theirs_command))
@@ -129,7 +130,7 @@ def compare(
         f"{claim}: {statistics.median(made):.2f} s, peer {statistics.median(theirs):.2f} s, {ratio:.1f} x (bar {bar:g})"
     )
     return {
-        "claim": claim, "command": " ".join(["nlpkit", *(Path(w).name if Path(w).is_absolute() else w for w in ours[1:])]), **about, "ours": made, "peer_runs": theirs,
+        "claim": claim, "command": command, **about, "ours": made, "peer_runs": theirs,
         "ratio": ratio, "bar": f">= {bar:g}", "met": ratio >= bar,
         "host": f"{platform.machine()}, one of {os.cpu_count()} cores, Python {platform.python_version()}",
     }  # fmt: skip
