@@ -27,7 +27,7 @@ def command(
 
     Example: nlpkit tokenize notes.txt --tokenizer runs/tok | nlpkit detokenize --tokenizer runs/tok
     """
-    from nlpkit.text import filters
+    from nlpkit.text import tokenize_stream
     from nlpkit.text.tokenizer import Tokenizer
 
-    filters.detokenize(paths or [], Tokenizer.load(tokenizer), output, special=special, force=force)
+    tokenize_stream.detokenize(paths or [], Tokenizer.load(tokenizer), output, special=special, force=force)

@@ -66,7 +66,7 @@ def command(
 
     Example: printf 'Héllo, the World!\\n' | nlpkit standardize --stopwords en --stem en
     """
-    from nlpkit.text import filters
+    from nlpkit.text import standardize_stream
     from nlpkit.text.recipe import Recipe
 
     switches: dict[str, Any] = {
@@ -80,12 +80,12 @@ def command(
             raise UsageError(f"--recipe has all the steps; leave out --{given[0]} or put it into {recipe}")
         made = Recipe.load(recipe)
     else:
-        made = filters.recipe_of(switches)
+        made = standardize_stream.recipe_of(switches)
     if save_recipe is not None:
         from nlpkit.store.atomic import refuse_existing
 
         made.save(refuse_existing(save_recipe, force))
-    filters.standardize(
+    standardize_stream.standardize(
         paths or [],
         made,
         output,

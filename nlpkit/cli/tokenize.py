@@ -51,10 +51,10 @@ def command(
 
     if jobs is not None:
         os.environ["RAYON_NUM_THREADS"] = str(jobs)
-    from nlpkit.text import filters
+    from nlpkit.text import tokenize_stream
     from nlpkit.text.tokenizer import Tokenizer
 
-    filters.tokenize(
+    tokenize_stream.tokenize(
         paths or [],
         Tokenizer.load(tokenizer),
         output,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nlpkit.errors import DataError
-from nlpkit.text import fast_encoding, filters
-from nlpkit.text.documents import LIMIT, Source
+from nlpkit.text import fast_encoding, tokenize_stream
+from nlpkit.text.documents import LIMIT, Source, read_documents
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.shards import TokenShard
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
@@ -108,8 +108,8 @@ def test_a_shard_is_the_same_with_and_without(tmp_path, tokenizer, monkeypatch, 
         monkeypatch.setattr(fast_encoding, "_BLOCK", 1 << 20)
         monkeypatch.setattr(tokenizer, "encode", lambda texts: [[len(t) % 500, len(texts)] for t in texts])
         monkeypatch.setattr(fast_encoding, "_load", lambda tokenizer: (None, ""))
-    filters.tokenize([path], tokenizer, str(tmp_path / "fast.npy"), format="npy", eos=eos)
-    expected = tokenizer.encode([d.text for d in filters.read_documents([path])])
+    tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "fast.npy"), format="npy", eos=eos)
+    expected = tokenizer.encode([d.text for d in read_documents([path])])
     shard = TokenShard.open(tmp_path / "fast.npy")
     if len(data) > LIMIT:
         assert [row[0] for row in shard] == [row[0] for row in expected]
@@ -123,8 +123,8 @@ def test_a_complaint_has_its_line(tmp_path, tokenizer, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\ntwo two\nthree\nfour \xff\n")
     with pytest.raises(DataError, match=r"a\.txt:4: byte 0xff at column 6"):
-        filters.tokenize([path], tokenizer, str(tmp_path / "x.npy"), format="npy", errors="strict")
-    filters.tokenize([path], tokenizer, str(tmp_path / "x.npy"), format="npy", errors="skip")
+        tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "x.npy"), format="npy", errors="strict")
+    tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "x.npy"), format="npy", errors="skip")
     assert len(TokenShard.open(tmp_path / "x.npy")) == 3
 
 
@@ -135,12 +135,12 @@ def test_without_the_library_ids_are_the_same_and_it_is_said_once(tmp_path, toke
     path = tmp_path / "a.txt"
     path.write_text("".join(line + "\n" for line in CORPUS))
     expected = tokenizer.encode(CORPUS)
-    filters.tokenize([path], tokenizer, str(tmp_path / "small.npy"), format="npy")
+    tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "small.npy"), format="npy")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(fast_encoding, "SMALL", 0)
     monkeypatch.setattr(fast_encoding, "LARGE", 0)
     monkeypatch.setattr(fast_encoding, "_BLOCK", 300)
-    filters.tokenize([path], tokenizer, str(tmp_path / "large.npy"), format="npy")
+    tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "large.npy"), format="npy")
     assert capsys.readouterr().err.count("nlpkit[fast]") == 1
     for name in ("small", "large"):
         assert [row.tolist() for row in TokenShard.open(tmp_path / f"{name}.npy")] == expected

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from nlpkit.text import token_table, token_wise
 from nlpkit.text.blocks import line_blocks
 from nlpkit.text.documents import Counts, Source, texts
-from nlpkit.text.filters import standardize
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
+from nlpkit.text.standardize_stream import standardize
 from nlpkit.text.token_table import TokenTable
 from nlpkit.text.token_wise import BulkLines
 
