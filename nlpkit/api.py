@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from nlpkit import config as plain
 from nlpkit import console, registry
-from nlpkit.errors import ArtifactError, DataError, UsageError
+from nlpkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nlpkit.inference.loading import LoadedModel
-    from nlpkit.text.tokenizer import Tokenizer
     from nlpkit.training.request import Request
+    from nlpkit.vectors.vectors import Vectors
 
 
 def load_model(path: str | Path) -> "LoadedModel":
@@ -39,6 +39,7 @@ def train(
     overrides: Sequence[str] = (),
     tokenizer: str | Path | None = None,
     start_from: str | Path | None = None,
+    init_embeddings: str | Path | None = None,
     valid: str | Path | None = None,
     budget: str | None = None,
     steps: int | None = None,
@@ -53,7 +54,8 @@ def train(
 
     ``data``: text files or a token shard (mlm, clm), a labelled file or a folder of train, valid and test
     (classifier, biencoder, crossencoder), ``digits``, an .npz or a folder of idx files (cnn, vae). ``budget`` ("2m") is
-    wall time for the whole call. Raises the errors of nlpkit.errors: usage, data, artefact, locked, diverged, …
+    wall time for the whole call. ``init_embeddings`` names word vectors that the token embeddings begin at.
+    Raises the errors of nlpkit.errors: usage, data, artefact, locked, diverged, …
     """
     from nlpkit.data.assemble import CONFIGS
     from nlpkit.training.request import request
@@ -75,6 +77,7 @@ def train(
         overrides=overrides,
         tokenizer=tokenizer,
         start_from=start_from,
+        init_embeddings=init_embeddings,
         valid=valid,
         flags=flags,
         data_class=CONFIGS[kind],
@@ -109,11 +112,13 @@ def execute(
 def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", Any, Any]:
     """(model, assembled data, decided settings) of a run; what is decided is written to config.toml."""
     from nlpkit.data.assemble import assemble
-    from nlpkit.training import device
+    from nlpkit.inference.loading import find_tokenizer, resolve
+    from nlpkit.training import device, start
     from nlpkit.training.planning import plan
     from nlpkit.training.settings import TrainConfig
 
     named = asked.tables["input"]
+    words = _word_vectors(named)
     made = assemble(
         asked.kind,
         asked.paths,
@@ -130,13 +135,17 @@ def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", An
     model = module.Model(plain.build(module.Config, values, "model."))
     _check_context(model, asked.data)
     if named["from"]:
-        _warm_start(model, named["from"])
+        console.note(f"{named['from']}: {start.from_model(model, resolve(named['from']))}")
     elif asked.kind == "mlm":
         import torch
 
         model.start_from(torch.from_numpy(made.data.tokens.counts(made.data.vocab_size)))  # type: ignore[operator]
+    covered = "" if words is None else _start_embeddings(model, words, made.tokenizer, asked.train.seed)
     if resolved:
         return model, made, plain.build(TrainConfig, resolved["train"], "train.")
+    if words is not None:
+        run.made_with(vectors=words.fingerprint)
+        run.log(f"{named['init_embeddings']}: {covered}")
     parameters = sum(p.numel() for p in model.parameters())
     run.log(f"{asked.kind}, {parameters:,} parameters; {made.data.describe()}")
     settings, said = plan(model, made.data, asked.train, started)
@@ -148,11 +157,14 @@ def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", An
 def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) -> list[tuple[str, Any]]:
     """What :func:`train` with these arguments would read, write and train; nothing is written."""
     from nlpkit.data.assemble import CONFIGS
+    from nlpkit.inference.loading import find_tokenizer
     from nlpkit.training.request import request
 
     registry.entry(kind)
     passed = {
-        k: options.pop(k) for k in ("config", "overrides", "tokenizer", "start_from", "valid") if k in options
+        k: options.pop(k)
+        for k in ("config", "overrides", "tokenizer", "start_from", "init_embeddings", "valid")
+        if k in options
     }
     asked = request(kind, data, **passed, flags=options, data_class=CONFIGS[kind])
     named = asked.tables["input"]
@@ -161,6 +173,10 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
     fill = {"vocab": held.vocab_size if held else getattr(asked.data, "vocab_size", 0), "labels": ["a", "b"]}
     known = {k: v for k, v in fill.items() if v and (k != "labels" or kind == "classifier")}
     model = module.Model(plain.build(module.Config, model_values(asked, known, named["from"]), "model."))
+    words = _word_vectors(named)
+    begins = (
+        [] if words is None else [("token embeddings", f"{named['init_embeddings']}, {len(words):,} words")]
+    )
     parameters = sum(p.numel() for p in model.parameters())
     size = sum(p.stat().st_size for i in asked.inputs for p in _files(Path(i)))
     length = {n: v for n, v in asked.tables["train"].items() if n in ("steps", "epochs", "budget") and v}
@@ -174,6 +190,7 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
             or named["from"]
             or ("trained on the texts" if hasattr(model, "text") else "none"),
         ),
+        *begins,
         ("parameters", f"{parameters:,}"),
         ("memory for weights, gradients and moments", f"{16 * parameters / 1e6:,.0f} MB, and the batches"),
         ("a checkpoint on disk", f"{12 * parameters / 1e6:,.0f} MB"),
@@ -187,26 +204,6 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
 
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else []
-
-
-def find_tokenizer(tokenizer: str, start_from: str) -> "Tokenizer | None":
-    """The tokenizer that was named, or that of the model to start from; two that differ are refused."""
-    if not tokenizer and not start_from:
-        return None
-    from nlpkit.inference.loading import find, resolve
-    from nlpkit.text.tokenizer import Tokenizer
-
-    if tokenizer:
-        folder = find(tokenizer)
-        inner = folder / "model"
-        named = Tokenizer.load(inner if (inner / "tokenizer.json").is_file() else folder)
-        if start_from and Tokenizer.load(resolve(start_from)).fingerprint != named.fingerprint:
-            raise ArtifactError(
-                f"{tokenizer}: is not the tokenizer of {start_from}, whose vectors are of its own tokens; "
-                "leave --tokenizer out, or start without --from"
-            )
-        return named
-    return Tokenizer.load(resolve(start_from))
 
 
 def model_values(asked: "Request", fill: Mapping[str, Any], start_from: str) -> dict[str, Any]:
@@ -233,13 +230,26 @@ def _check_context(model: "nn.Module", data: Any) -> None:
         )
 
 
-def _warm_start(model: "nn.Module", start_from: str) -> None:
-    from nlpkit.core.folder import load_trunk
-    from nlpkit.inference.loading import resolve
+def _word_vectors(named: Mapping[str, Any]) -> "Vectors | None":
+    """The word vectors that the token embeddings are to begin at, if any."""
+    if not named.get("init_embeddings"):
+        return None
+    from nlpkit.inference.loading import find
+    from nlpkit.vectors.vectors import Vectors
 
-    copied, fresh = load_trunk(model, resolve(start_from))
-    left = f"; starting fresh: {', '.join(fresh[:6])}{' …' if len(fresh) > 6 else ''}" if fresh else ""
-    console.note(f"{start_from}: {len(copied)} tensors copied{left}")
+    return Vectors.load(find(named["init_embeddings"]))
+
+
+def _start_embeddings(model: "nn.Module", words: "Vectors", tokenizer: Any, seed: int) -> str:
+    """Begin the token embeddings at word vectors; the coverage, in words."""
+    from nlpkit.training import start
+    from nlpkit.vectors.token_vectors import in_width, token_vectors
+
+    found, table = token_vectors(words, tokenizer), start.embedding_of(model)
+    ids = found.known.nonzero()[0]
+    rows = in_width(found.rows[ids], table.shape[1], float(table.std()), seed)
+    start.from_rows(model, rows, ids)
+    return found.describe()
 
 
 def _finish(run: Any, asked: "Request", model: "nn.Module", made: Any, state: Any, place: Any) -> None:
@@ -253,11 +263,11 @@ def _finish(run: Any, asked: "Request", model: "nn.Module", made: Any, state: An
     told = measure(asked.kind, model, made.data.valid(), place)
     results = {"valid": told} if told else {}
     model.to("cpu")
-    made_with: dict[str, str] = {}
+    made_with: dict[str, str] = run.made_with()
     if made.tokenizer is not None:
         made_with["tokenizer"] = made.tokenizer.fingerprint
-        if made.tokenizer.recipe:
-            made_with["recipe"] = made.tokenizer.recipe.hash
+        if made.tokenizer.recipe_hash:
+            made_with["recipe"] = made.tokenizer.recipe_hash
     with atomic.building(run.model, force=True) as building:
         folder.save(model, asked.kind, building)
         if made.tokenizer is not None:
@@ -289,7 +299,7 @@ def evaluate(
     queries: str | Path | None = None,
     qrels: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Measure a finished run, a model folder or an index.
+    """Measure a finished run, a model folder, word vectors or an index.
 
     A run is measured on ``data``, or on its test part where it has one, else on its validation part; the result
     holds ``kind``, ``part``, ``data`` and the measures, and is added to the run's eval.json. An index is asked the
@@ -298,12 +308,15 @@ def evaluate(
     from nlpkit.store import manifest
 
     folder = Path(run)
-    if (folder / manifest.NAME).exists() and manifest.read(folder).kind == "index":
+    made = manifest.read(folder).kind if (folder / manifest.NAME).exists() else ""
+    if made == "index":
         return _evaluate_index(folder, data, queries, qrels)
     if queries or qrels:
         raise UsageError(
             f"{run}: is not an index; --queries and --qrels are for one (nlpkit index build --model {run})"
         )
+    if made == "vectors":
+        return _evaluate_vectors(folder, data)
     loaded = load_model(run)
     home = loaded.folder.parent
     of_run = loaded.folder.name == "model" and (home / "config.toml").is_file()
@@ -319,6 +332,36 @@ def evaluate(
     if of_run and (home / manifest.NAME).exists():
         _keep(home, part if not paths else f"{part}:{name}", told)
     return result
+
+
+def _evaluate_vectors(folder: Path, data: Any) -> dict[str, Any]:
+    """How the cosines of word vectors' sentences go with people's scores of scored pairs."""
+    from nlpkit.data.assemble import part_files
+    from nlpkit.data.pairs import PairsConfig, read_pairs
+    from nlpkit.inference.embed import load_encoder, weighting_of
+    from nlpkit.metrics import correlation
+
+    if not data or not isinstance(data, str | Path):
+        raise UsageError(
+            f"{folder}: word vectors are measured on one --data file of scored pairs of sentences"
+        )
+    files = part_files(str(data))
+    path = files.get("test", files["train"])
+    pairs = read_pairs(path, PairsConfig())
+    if pairs.scores is None or len(set(pairs.scores)) < 2:
+        raise DataError(
+            f"{path}: has no column of scores that differ; word vectors are measured on scored pairs"
+        )
+    encoder = load_encoder(folder)
+    cosines = (encoder.encode(pairs.queries) * encoder.encode(pairs.docs)).sum(1)
+    return {
+        "kind": f"vectors ({weighting_of(folder)})",
+        "part": "given",
+        "data": str(path),
+        "spearman": correlation.spearman(cosines, pairs.scores),
+        "pearson": correlation.pearson(cosines, pairs.scores),
+        "count": len(pairs),
+    }
 
 
 def _evaluate_index(folder: Path, data: Any, queries: Any, qrels: Any) -> dict[str, Any]:

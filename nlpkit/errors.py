@@ -16,6 +16,12 @@ class NlpkitError(Exception):
     exit_code = 1
 
 
+class NotFound(NlpkitError):
+    """What was asked for is not there, such as a word that has no vector (exit 1)."""
+
+    exit_code = 1
+
+
 class UsageError(NlpkitError):
     """An unknown option, key, model or missing file (exit 2)."""
 

@@ -4,7 +4,17 @@ from typing import Annotated, Any
 
 import typer
 
-from nlpkit.cli.options import AsJson, Documents, Errors, Force, IdField, InputFormat, Inputs, TextField
+from nlpkit.cli.options import (
+    AsJson,
+    Device,
+    Documents,
+    Errors,
+    Force,
+    IdField,
+    InputFormat,
+    Inputs,
+    TextField,
+)
 from nlpkit.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -253,6 +263,37 @@ def decontaminate(
         console.note(f"  e.g. {one.get('id') or one['number']}: {one['reason']}, {where}: {words}")
 
 
+def _model_rule(
+    model: str, label: str | None, min_score: float | None, max_perplexity: float | None, device: str
+) -> Any:
+    """The rule that --model stands for."""
+    from nlpkit.errors import did_you_mean
+
+    if (label is None) != (min_score is None) or (label is None) == (max_perplexity is None):
+        raise UsageError("--model needs --label NAME with --min-score X (classifier) or --max-perplexity X")
+    from nlpkit.inference.loading import load_model
+    from nlpkit.text.quality import ModelRule
+
+    loaded = load_model(model, device)
+    if max_perplexity is not None:
+        from nlpkit.inference.perplexity import perplexity
+
+        most = max_perplexity
+        loaded.need("clm", verb="--max-perplexity")
+        return ModelRule("max-perplexity", lambda texts: perplexity(loaded, texts), lambda x: x <= most)
+    from nlpkit.inference.classify import classify
+
+    loaded.need("classifier", verb="--label")
+    if label not in loaded.labels:
+        raise UsageError(f"--label {label!r} is none of {model}{did_you_mean(str(label), loaded.labels)}")
+    name, least = label, min_score or 0.0
+    return ModelRule(
+        "min-score",
+        lambda texts: (found.probabilities[name] for found in classify(loaded, texts)),
+        lambda probability: probability >= least,
+    )
+
+
 @app.command("filter")
 def filter_(
     paths: Inputs = None,
@@ -294,8 +335,22 @@ def filter_(
         str | None, typer.Option(metavar="NAME", help="A number; probabilities.good reaches within.")
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(metavar="X", help="Least value of --score-field.")
+        float | None,
+        typer.Option(metavar="X", help="Least value of --score-field, or probability of --label."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Ask this classifier (--label) or next-token model (--max-perplexity)."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The label whose probability is --min-score or more.")
+    ] = None,
+    max_perplexity: Annotated[
+        float | None, typer.Option(metavar="X", min=1, help="Most perplexity under the next-token --model.")
+    ] = None,
+    device: Device = "auto",
     report: Report = None,
     documents: Documents = "line",
     text_field: TextField = "text",
@@ -307,13 +362,21 @@ def filter_(
 ) -> None:
     """Keep documents that pass every rule given; all rules are off by default.
 
-    A drop is counted under the first rule that fails, in the order of this page.
+    A drop is counted under the first rule that fails, in the order of this page; a model is asked last.
 
     Example: nlpkit corpus filter corpora/python -o long.jsonl --min-words 20
     """
     from nlpkit.text.quality import Rules, filter_corpus
 
     _check_json(json, output)
+    rule = None
+    if model is not None:
+        if score_field is not None:
+            raise UsageError("--model makes its own score; leave out --score-field or --model")
+        rule = _model_rule(model, label, min_score, max_perplexity, device)
+        min_score = None
+    elif label is not None or max_perplexity is not None:
+        raise UsageError("--label and --max-perplexity are asked of a model; name it with --model RUN")
     pairs = []
     for given in field_equals or []:
         name, equals, value = given.partition("=")
@@ -339,6 +402,7 @@ def filter_(
         paths or [],
         rules,
         output,
+        model=rule,
         report=report,
         documents=documents,
         text_field=text_field,

@@ -9,7 +9,8 @@ from nlpkit.cli.options import Force
 
 def command(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="IN", help="Lines of ids; none or - is stdin.")
+        list[str] | None,
+        typer.Argument(metavar="IN", help="Lines of ids or shards (.npy, .bin); none or - is stdin."),
     ] = None,
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", metavar="DIR", help="The tokenizer the ids were made with.")
@@ -23,11 +24,11 @@ def command(
 ) -> None:
     """Token ids back to text: a filter, a line of text for each line of ids.
 
-    Reads lines of numbers, or the records of tokenize --format jsonl.
+    Reads lines of numbers, the records of tokenize --format jsonl, and the shards of --format npy and bin.
 
     Example: nlpkit tokenize notes.txt --tokenizer runs/tok | nlpkit detokenize --tokenizer runs/tok
     """
-    from nlpkit.text import tokenize_stream
+    from nlpkit.text import detokenize_stream
     from nlpkit.text.tokenizer import Tokenizer
 
-    tokenize_stream.detokenize(paths or [], Tokenizer.load(tokenizer), output, special=special, force=force)
+    detokenize_stream.detokenize(paths or [], Tokenizer.load(tokenizer), output, special=special, force=force)

@@ -1,8 +1,11 @@
 """Options that mean one thing in every verb: their names, metavars and help, written once."""
 
+import re
 from typing import Annotated
 
 import typer
+
+from nlpkit.errors import UsageError
 
 Inputs = Annotated[
     list[str] | None, typer.Argument(metavar="IN", help="Files or folders; none or - is stdin.")
@@ -22,7 +25,7 @@ IdField = Annotated[
 ]
 InputFormat = Annotated[
     str | None,
-    typer.Option("--input-format", metavar="FORM", help="text, jsonl, csv or tsv; else by the file's name."),
+    typer.Option("--input-format", metavar="FORM", help="text, jsonl, csv, tsv or parquet; else by name."),
 ]
 Errors = Annotated[
     str, typer.Option("--errors", metavar="WAY", help="Bytes that are not UTF-8: replace, skip or strict.")
@@ -44,6 +47,12 @@ TrainTokenizer = Annotated[
 ]
 StartFrom = Annotated[
     str | None, typer.Option("--from", metavar="MODEL", help="Start from the weights of a run or folder.")
+]
+InitEmbeddings = Annotated[
+    str | None,
+    typer.Option(
+        "--init-embeddings", metavar="DIR", help="Start the token embeddings from word vectors (train-glove)."
+    ),
 ]
 Valid = Annotated[
     str | None,
@@ -85,3 +94,17 @@ FromCheckpoint = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 StartOver = Annotated[bool, typer.Option("--force", help="Start the run over.")]
+
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def size_in_bytes(text: str, option: str) -> int:
+    """The bytes that a size such as 4096, 512M or 1.5GiB means.
+
+    :raises UsageError: it is no size; the message names the option.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    size = int(float(match[1]) * 2 ** _UNITS[match[2]]) if match else 0
+    if size < 1:
+        raise UsageError(f"{option} {text!r}: expected a size such as 512M or 4G")
+    return size

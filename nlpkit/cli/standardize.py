@@ -33,11 +33,19 @@ def command(
     form: Annotated[
         str | None, typer.Option(metavar="FORM", help="Unicode form: nfkc (default), nfkd, nfc, nfd or none.")
     ] = None,
+    casefold: Annotated[
+        bool, typer.Option("--casefold", help="Fold case (ß becomes ss) instead of lower case.")
+    ] = False,
+    mojibake: Annotated[
+        bool,
+        typer.Option("--fix-mojibake", help="Undo wrong decoding (Ã© becomes é); needs nlpkit[mojibake]."),
+    ] = False,
     strip_html: Annotated[bool, typer.Option("--strip-html", help="Remove tags, resolve entities.")] = False,
     strip_urls: Annotated[bool, typer.Option("--strip-urls", help="Remove web addresses.")] = False,
     strip_digits: Annotated[bool, typer.Option("--strip-digits", help="Digits become spaces.")] = False,
     stopwords: Annotated[
-        str | None, typer.Option(metavar="LANG|FILE", help="Remove stop words: en, or a file of words.")
+        str | None,
+        typer.Option(metavar="LANG|FILE", help="Remove stop words: en, de, fr, ..., or a file of words."),
     ] = None,
     stem: Annotated[
         str | None, typer.Option(metavar="LANG", help="Snowball stems: en, de, fr, porter, ...")
@@ -54,6 +62,18 @@ def command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show token by token which step changed it.")
     ] = False,
+    offsets: Annotated[
+        bool,
+        typer.Option(
+            "--offsets", help="Write jsonl: each token with its bytes [start, end) of the raw text."
+        ),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", metavar="N", min=1, help="Processes (all cores); output does not depend on it."
+        ),
+    ] = None,
     documents: Documents = "line",
     text_field: TextField = "text",
     input_format: InputFormat = None,
@@ -71,7 +91,8 @@ def command(
 
     switches: dict[str, Any] = {
         "lower": lower, "strip-accents": accents, "strip-punct": punct, "collapse-space": collapse,
-        "form": form, "strip-html": strip_html, "strip-urls": strip_urls, "strip-digits": strip_digits,
+        "form": form, "casefold": casefold, "fix-mojibake": mojibake, "strip-html": strip_html,
+        "strip-urls": strip_urls, "strip-digits": strip_digits,
         "stopwords": stopwords, "stem": stem, "min-length": min_length,
     }  # fmt: skip
     if recipe is not None:
@@ -90,6 +111,8 @@ def command(
         made,
         output,
         explain=explain,
+        offsets=offsets,
+        jobs=jobs,
         documents=documents,
         text_field=text_field,
         format=input_format,

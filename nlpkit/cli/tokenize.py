@@ -24,11 +24,23 @@ def command(
     format: Annotated[str, typer.Option(metavar="FORM", help="ids, tokens, jsonl, npy or bin.")] = "ids",
     special: Annotated[bool, typer.Option("--special", help="Add [CLS] and [SEP].")] = False,
     eos: Annotated[bool, typer.Option("--eos", help="End each document with <|endoftext|>.")] = False,
+    offsets: Annotated[
+        bool, typer.Option("--offsets", help="jsonl: also each token's [start, end) bytes in the text.")
+    ] = False,
+    ngrams: Annotated[
+        str | None,
+        typer.Option(metavar="N|N-M", help="tokens: runs of so many tokens, a tab between two."),
+    ] = None,
+    pair_field: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Of records: the second text of a pair, [CLS] a [SEP] b [SEP]."),
+    ] = None,
     standardized: Annotated[
         bool, typer.Option("--standardized", help="The text has been through the recipe already.")
     ] = False,
     max_length: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Cut longer documents; counted.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Cut longer documents (of a pair the longer part); counted."),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -63,6 +75,9 @@ def command(
         eos=eos,
         standardized=standardized,
         max_length=max_length,
+        offsets=offsets,
+        ngrams=ngrams,
+        pair_field=pair_field,
         force=force,
         documents=documents,
         text_field=text_field,

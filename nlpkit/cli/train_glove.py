@@ -1,14 +1,11 @@
 """``nlpkit train-glove``: text in, a folder of GloVe word vectors out."""
 
-import re
 from typing import Annotated
 
 import typer
 
-from nlpkit.cli.options import Documents, Errors, Force, Inputs, TextField
+from nlpkit.cli.options import Documents, Errors, Force, Inputs, TextField, size_in_bytes
 from nlpkit.errors import UsageError
-
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def command(
@@ -29,8 +26,47 @@ def command(
     alpha: Annotated[
         float, typer.Option(metavar="X", help="Smaller counts weigh (count / x-max)^alpha.")
     ] = 0.75,
-    lr: Annotated[float, typer.Option(metavar="X", help="AdaGrad's rate.")] = 0.05,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the first vectors and of the order.")] = 0,
+    lr: Annotated[
+        float | None, typer.Option(metavar="X", help="AdaGrad's rate (default: 0.05; of ratio 0.01).")
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="wls (least squares of log counts) or ratio (log-ratios of word triples)."
+        ),
+    ] = "wls",
+    sampling: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="Of the ratio objective: weighted (as GloVe weighs) or literal (by P(word|context)).",
+        ),
+    ] = "weighted",
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", metavar="VECTORS", help="Start from these vectors; their words stay in the output."
+        ),
+    ] = None,
+    anchor: Annotated[
+        float, typer.Option(metavar="X", help="How strongly words of --init are held to their vectors.")
+    ] = 0.0,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Leave the vectors of --init as they are.")
+    ] = False,
+    valid_share: Annotated[
+        float,
+        typer.Option(
+            "--valid-share", metavar="X", help="Hold out this share of the counts; keep the best epoch."
+        ),
+    ] = 0.0,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Stop after N epochs that were no better (needs --valid-share)."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Of the first vectors, the order, the draws, what is held out.")
+    ] = 0,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -39,7 +75,10 @@ def command(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="How to standardize (a TOML recipe); else lower, no punctuation."),
+        typer.Option(
+            metavar="FILE",
+            help="How to standardize (a TOML recipe); else as --init, or lower, no punctuation.",
+        ),
     ] = None,
     standardized: Annotated[
         bool, typer.Option("--standardized", help="The text went through the recipe already.")
@@ -54,16 +93,19 @@ def command(
         int | None,
         typer.Option(metavar="N", help="Epochs between checkpoints (default: when 30 s have passed)."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on from where the same command was stopped.")
+    ] = True,
     force: Force = False,
 ) -> None:
     """Learn GloVe word vectors from text.
 
     Words are counted where they stand near one another in a document; the vectors explain the counts. Stopped
-    by Ctrl-C, the same command goes on.
+    by Ctrl-C, the same command goes on. With --init older vectors learn from new text.
 
     Example: nlpkit train-glove corpus.txt -o runs/vectors --size 100 --epochs 15
     """
-    memory = _bytes(max_memory)
+    memory = size_in_bytes(max_memory, "--max-memory")
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs: expected 1 or more, got {jobs}")
     if checkpoint_every is not None and checkpoint_every < 1:
@@ -95,6 +137,13 @@ def command(
         alpha=alpha,
         lr=lr,
         seed=seed,
+        objective=objective,
+        sampling=sampling,
+        init=init,
+        anchor=anchor,
+        freeze=freeze,
+        valid_share=valid_share,
+        patience=patience,
         recipe=steps,
         standardized=standardized,
         jobs=jobs,
@@ -102,18 +151,10 @@ def command(
         max_memory=memory,
         checkpoint_every=checkpoint_every,
         force=force,
+        resume=resume,
     )
     made = manifest.read(folder).notes
     console.note(
         f"{folder}: {made['vocabulary']:,} words from {made['tokens']:,}, {made['nonzeros']:,} nonzero counts, "
         f"{monotonic() - started:.1f} s; next: nlpkit vectors nearest {folder} WORD"
     )
-
-
-def _bytes(text: str) -> int:
-    """A size in bytes: 4096, 512M, 1.5GiB."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    size = int(float(match[1]) * 2 ** _UNITS[match[2]]) if match else 0
-    if size < 1:
-        raise UsageError(f"--max-memory {text!r}: expected a size such as 512M or 4G")
-    return size

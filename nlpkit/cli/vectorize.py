@@ -39,13 +39,17 @@ def command(
     format: Annotated[
         str | None, typer.Option(help="npz, svmlight or jsonl; else by the output's name.")
     ] = None,
+    label_field: Annotated[
+        str | None,
+        typer.Option("--label-field", metavar="FIELD", help="svmlight: the field of records with the label."),
+    ] = None,
     documents: Annotated[
         str, typer.Option(help="In text, a document is a line, paragraph or file.")
     ] = "line",
     text_field: Annotated[str, typer.Option(help="The text field of records.")] = "text",
     id_field: Annotated[str | None, typer.Option(help="The id field of records (_id or id).")] = None,
     input_format: Annotated[
-        str | None, typer.Option(help="text, jsonl, csv or tsv; else by the file's name.")
+        str | None, typer.Option(help="text, jsonl, csv, tsv or parquet; else by name.")
     ] = None,
     errors: Annotated[str, typer.Option(help="Not UTF-8: replace, skip or strict.")] = "replace",
     force: Annotated[bool, typer.Option("--force", help="Replace existing output.")] = False,
@@ -54,7 +58,8 @@ def command(
 
     The .npz opens with scipy.sparse.load_npz; beside it lie NAME.vocab.txt (term and document frequency, a line a
     column) and NAME.vocab.json (what made it). tf-idf is scikit-learn's; bm25 is search's: rows times a query of
-    zeros and ones are scores.
+    zeros and ones are scores. svmlight columns count from 1; labels that are text get numbers, kept in
+    NAME.vocab.json.
 
     Example: nlpkit vectorize train.jsonl -o train.npz --mode tf-idf --ngrams 1-2 --min-df 2
     """
@@ -83,6 +88,7 @@ def command(
         min_df=min_df,
         unknown=unknown,
         vocabulary=known,
+        label_field=label_field,
         force=force,
         documents=documents,
         text_field=text_field,

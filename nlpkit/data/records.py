@@ -1,4 +1,4 @@
-"""Rows of labelled files (.tsv, .csv, .jsonl, plain or compressed) and the parts of a data folder.
+"""Rows of labelled files (.tsv, .csv, .jsonl, .parquet, plain or compressed) and the parts of a data folder.
 
 Reading itself is :mod:`nlpkit.text.records`; here is which column is meant, and which file is which part.
 """
@@ -32,8 +32,12 @@ def columns(path: str | Path) -> list[str]:
     (source,) = sources([path])
     if source.format == "text":
         raise UsageError(
-            f"{path}: expected a .tsv, .csv or .jsonl file (plain or compressed), not plain text"
+            f"{path}: expected a .tsv, .csv, .jsonl or .parquet file (plain or compressed), not plain text"
         )
+    if source.format == "parquet":
+        from nlpkit.text.parquet import columns as parquet_columns
+
+        return parquet_columns(source)
     with reading(source.path) as file:
         first = next(
             (line for line in decoded_lines(file, source.name, "replace", Counts()) if line.strip()), ""

@@ -92,9 +92,9 @@ def prepare(documents: "Iterable[Document]", tokenizer: "Tokenizer", folder: Pat
         ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.uint64)
         np.save(made / "offsets.npy", np.concatenate([np.zeros(1, np.uint64), ends]).astype("<u8"))
         np.save(made / "hashes.npy", np.frombuffer(hashes, np.uint64).astype("<u8"))
-        manifest.seal(
-            made, "tokens", made_with={"tokenizer": tokenizer.fingerprint}, notes={"dtype": dtype.name}
-        )
+        recipe = {"recipe": tokenizer.recipe_hash} if tokenizer.recipe_hash else {}
+        made_with = {"tokenizer": tokenizer.fingerprint, **recipe}
+        manifest.seal(made, "tokens", made_with=made_with, notes={"dtype": dtype.name})
     return open_tokens(folder, tokenizer)
 
 
@@ -102,8 +102,9 @@ def open_tokens(folder: Path, tokenizer: "Tokenizer") -> Tokens:
     """The tokens of a sealed folder, every byte compared with its hash first; refused when not ``tokenizer``'s."""
     sealed = manifest.check(folder, "tokens")
     if sealed.made_with.get("tokenizer") != tokenizer.fingerprint:
+        what = "tokenizer" if sealed.made_with.get("recipe", "") == tokenizer.recipe_hash else "recipe"
         raise ArtifactError(
-            f"{folder}: made with another tokenizer; name the one it was made with, or start over with --force"
+            f"{folder}: made with another {what}; name the tokenizer it was made with, or start over with --force"
         )
     ids = np.memmap(folder / "tokens.bin", np.dtype(str(sealed.notes["dtype"])), "r")
     offsets = np.load(folder / "offsets.npy", allow_pickle=False)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nlpkit import __version__
 from nlpkit.inference.loading import hub_cache
+from nlpkit.text.line_workers import processors
 
 # Distribution → module. All of them are dependencies of the base installation.
 NEEDED = {
@@ -122,8 +123,7 @@ def memory_bytes() -> tuple[int, int]:
 
 def _machine() -> Iterator[Row]:
     yield Row("cpu", _cpu_info("model name") or platform.processor() or platform.machine())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Row("cores", f"{cores} usable of {os.cpu_count()}")
+    yield Row("cores", f"{processors()} usable of {os.cpu_count()}")
     total, free = memory_bytes()
     yield Row("memory", f"{total / MIB / 1024:.1f} GiB, {free / MIB / 1024:.1f} GiB free")
     flags = set((_cpu_info("flags") or _cpu_info("Features")).split())

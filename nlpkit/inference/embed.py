@@ -1,4 +1,4 @@
-"""Texts → unit vectors: by a bi-encoder, by any text encoder with pooling, or by the mean of word vectors.
+"""Texts → unit vectors: by a bi-encoder, by any text encoder with pooling, or by word vectors.
 
 Shapes: N texts, B batch, T tokens, D width. Word vectors need no torch, and none is imported for them.
 """
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit import console
-from nlpkit.errors import ArtifactError
+from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.inference.loading import LoadedModel, find, load_model
 from nlpkit.store import jsonfile, manifest
+from nlpkit.vectors import sif
 from nlpkit.vectors.vectors import Vectors, unit_rows
 
 Floats = NDArray[np.float32]
@@ -31,18 +32,51 @@ class Encoder(Protocol):
 
 
 class VectorsEncoder:
-    """The mean of a text's word vectors, as a unit vector; all words unknown: zeros."""
+    """A text's word vectors in the mean, or weighted by ``fitted`` (:mod:`nlpkit.vectors.sif`), as a unit vector.
 
-    def __init__(self, vectors: Vectors) -> None:
-        self.vectors = vectors
-        self.width = int(vectors.matrix.shape[1])
-        self.fingerprint = vectors.fingerprint
+    All words unknown: zeros.
+    """
+
+    def __init__(self, vectors: Vectors, fitted: sif.Fitted | None = None) -> None:
+        self.fitted = fitted
+        self.vectors = vectors if fitted is None else sif.smoothed(vectors, fitted.a)
+        self.width = vectors.width
+        self.fingerprint = vectors.fingerprint if fitted is None else sif.fingerprint(vectors, fitted)
 
     def encode(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> Floats:
         """Unit rows (N, D) float32."""
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
-        return unit_rows(np.asarray(self.vectors.mean(list(texts)), dtype=np.float32))
+        rows = np.asarray(self.vectors.mean(list(texts)), dtype=np.float32)
+        return unit_rows(rows if self.fitted is None else sif.without(rows, self.fitted.direction))
+
+
+def fit_encoder(
+    name: str | Path,
+    batches: Iterable[Sequence[str]],
+    keep: str | Path | None = None,
+    *,
+    force: bool = False,
+) -> tuple[Encoder, int]:
+    """Word vectors weighted by smooth inverse frequency, and from how many texts their common direction was learned.
+
+    ``keep`` is a folder to write, which :func:`load_encoder` opens. Raises UsageError for anything but vectors as
+    they were trained, DataError where the texts hold too few known words.
+    """
+    folder = find(name)
+    if not _is_vectors(folder):
+        raise UsageError(f"{name}: --weighting is for word vectors, this is a trained encoder; leave it out")
+    vectors = Vectors.load(folder)
+    if sif.read(folder, vectors.width) is not None:
+        raise UsageError(f"{name}: is fitted already; name the vectors it was made from to fit anew")
+    fitted = sif.fit(sif.smoothed(vectors), batches)
+    if keep is not None:
+        sif.save(folder, fitted, keep, force=force)
+    return VectorsEncoder(vectors, fitted), fitted.texts
+
+
+def _is_vectors(folder: Path) -> bool:
+    return (folder / manifest.NAME).is_file() and manifest.read(folder).kind == "vectors"
 
 
 class SentenceSettings:
@@ -152,12 +186,22 @@ def write_npy(file: IO[bytes], blocks: Iterable[Floats], width: int) -> int:
     return count
 
 
-def load_encoder(name: str | Path, device: str | None = None) -> Encoder:
-    """The encoder that ``name`` means: a run or model folder (bi-encoder, masked model), or a GloVe folder.
+def weighting_of(name: str | Path) -> str:
+    """How a folder makes one vector of a text: ``mean`` or ``sif`` of word vectors, ``""`` for a trained encoder."""
+    folder = find(name)
+    if not _is_vectors(folder):
+        return ""
+    return "sif" if sif.FILE in manifest.read(folder).files else "mean"
 
+
+def load_encoder(name: str | Path, device: str | None = None) -> Encoder:
+    """The encoder that ``name`` means: a run or model folder (bi-encoder, masked model), or a folder of vectors.
+
+    Vectors are averaged; those of a fitted folder (:func:`fit_encoder`) are weighted and projected as it says.
     Raises UsageError (not there, another kind of model) and ArtifactError (damaged).
     """
     folder = find(name)
-    if (folder / manifest.NAME).is_file() and manifest.read(folder).kind == "vectors":
-        return VectorsEncoder(Vectors.load(folder))
+    if _is_vectors(folder):
+        vectors = Vectors.load(folder)
+        return VectorsEncoder(vectors, sif.read(folder, vectors.width))
     return TransformerEncoder(load_model(name, device))

@@ -125,6 +125,24 @@ def resolve(name: str | Path) -> Path:
     raise ArtifactError(f"{path}: not a model folder (it has no config.json); name a run or a model folder")
 
 
+def find_tokenizer(name: str | Path, start_from: str | Path) -> "Tokenizer | None":
+    """The tokenizer that was named, or that of the model to start from; two that differ are refused."""
+    from nlpkit.text.tokenizer import Tokenizer
+
+    inherited = Tokenizer.load(resolve(start_from)) if start_from else None
+    if not name:
+        return inherited
+    folder = find(name)
+    inner = folder / "model"
+    named = Tokenizer.load(inner if (inner / "tokenizer.json").is_file() else folder)
+    if inherited is not None and inherited.fingerprint != named.fingerprint:
+        raise ArtifactError(
+            f"{name}: is not the tokenizer of {start_from}, whose vectors are of its own tokens; "
+            "leave --tokenizer out, or start without --from"
+        )
+    return named
+
+
 def _resume(run: Path) -> str:
     """The command that started a run; given again, it goes on from the last checkpoint."""
     try:

@@ -136,6 +136,7 @@ def build(
             encoder=encode.stored_path(encoder_path, output),
             encoder_fingerprint=encoder.fingerprint,
             tokenizer_fingerprint=encode.tokenizer_fingerprint(encoder),
+            encoder_recipe=encode.recipe_hash(encoder),
             width=encoder.width,
         )
     changed = Changed()

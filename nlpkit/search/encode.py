@@ -37,6 +37,12 @@ def tokenizer_fingerprint(encoder: Any) -> str:
     return str(getattr(getattr(encoder, "tokenizer", None), "fingerprint", ""))
 
 
+def recipe_hash(encoder: Any) -> str:
+    """The hash of the recipe that the encoder's words go through, of its vectors or its tokenizer; empty for none."""
+    recipe = getattr(getattr(encoder, "vectors", None), "recipe", None)
+    return recipe.hash if recipe else str(getattr(getattr(encoder, "tokenizer", None), "recipe_hash", ""))
+
+
 def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     """Checked vectors (N, D) float32 of N texts."""
     made = np.asarray(encoder.encode(texts), np.float32)
@@ -63,5 +69,7 @@ def open_for(settings: Settings, index: Path, loader: Loader) -> Encoder:
     if mine != (settings.encoder_fingerprint, settings.width) or (
         tokenizer_fingerprint(encoder) != settings.tokenizer_fingerprint
     ):
-        raise ArtifactError(f"{index}: built with another model/tokenizer than {path} is now; {again}")
+        known = settings.encoder_recipe  # none in an index of an earlier release
+        what = "recipe" if known and known != recipe_hash(encoder) else "model/tokenizer"
+        raise ArtifactError(f"{index}: built with another {what} than {path} is now; {again}")
     return encoder

@@ -45,6 +45,7 @@ class Settings:
     encoder: str = ""
     encoder_fingerprint: str = ""
     tokenizer_fingerprint: str = ""
+    encoder_recipe: str = ""  # the hash of the recipe that the encoder's words went through
     width: int = 0
 
 
@@ -74,6 +75,8 @@ def seal(
         made_with["model"] = chosen.encoder_fingerprint
     if chosen.tokenizer_fingerprint:
         made_with["tokenizer"] = chosen.tokenizer_fingerprint
+    if chosen.encoder_recipe:
+        made_with["model_recipe"] = chosen.encoder_recipe
     notes = {
         "settings": asdict(chosen),
         "derived": dict(derived),

@@ -5,6 +5,7 @@ Bulk work looks at whole blocks and so must agree, byte for byte, with
 limit) is therefore given back to that function.
 """
 
+import codecs
 from collections.abc import Iterator
 from io import BytesIO
 from typing import IO, Any
@@ -12,6 +13,18 @@ from typing import IO, Any
 from nlpkit.text.documents import LIMIT, Counts, decoded_lines
 
 _BOM = b"\xef\xbb\xbf"
+_PIECE = 1 << 16
+
+
+def _decodable(data: bytes) -> bool:
+    """Whether ``data`` is UTF-8, seen piece by piece: the whole as characters would be several times the memory."""
+    view, at = memoryview(data), 0
+    try:
+        while at < len(view):
+            at += codecs.utf_8_decode(view[at : at + _PIECE], "strict", at + _PIECE >= len(view))[1]
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Remainder:
@@ -45,9 +58,7 @@ class Block:
         if not data.isascii():
             if not self.before:
                 data = data.removeprefix(_BOM)
-            try:
-                data.decode("utf-8")
-            except UnicodeDecodeError:
+            if not _decodable(data):
                 return None
         return data
 

@@ -16,9 +16,9 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 PARTS = ("train", "valid", "test")
 
 
-def _digest(text: str, seed: int = 0) -> bytes:
-    """16 bytes for a text, the same for texts that differ in spacing or case only."""
-    plain = " ".join(text.split()).casefold()
+def _digest(words: Sequence[str], seed: int = 0) -> bytes:
+    """16 bytes for the words of a text, the same for texts that differ in spacing or case only."""
+    plain = " ".join(words).casefold()
     return hashlib.blake2b(f"{seed} {plain}".encode("utf-8", "replace"), digest_size=16).digest()
 
 
@@ -40,14 +40,16 @@ def stats(documents: Iterable[Document]) -> dict[str, Any]:
         found = document.text.split()
         lengths.append(len(found))
         words.update(found)
-        seen.add(_digest(document.text))
         size += len(document.text.encode("utf-8", "replace"))
-        empty += not found
+        if found:
+            seen.add(_digest(found))
+        else:
+            empty += 1
     ranked = sorted(lengths)
     last = len(ranked) - 1
     return {
         "documents": len(ranked),
-        "distinct_documents": len(seen),
+        "distinct_documents": len(seen) + bool(empty),
         "empty_documents": empty,
         "words": sum(ranked),
         "distinct_words": len(words),
@@ -80,7 +82,7 @@ def split(
         with ExitStack() as held:
             files = {part: held.enter_context(open(folder / f"{part}.jsonl", "wb")) for part in PARTS}
             for document in documents:
-                place = int.from_bytes(_digest(document.text, seed)[:8], "big") / 2**64
+                place = int.from_bytes(_digest(document.text.split(), seed)[:8], "big") / 2**64
                 part = "test" if place < test else "valid" if place < test + valid else "train"
                 files[part].write(json_line(record_of(document)))
                 counts[part] += 1

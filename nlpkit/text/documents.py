@@ -1,4 +1,4 @@
-"""Documents in and out: lines, paragraphs or whole files of text, and records of jsonl, csv and tsv.
+"""Documents in and out: lines, paragraphs or whole files of text, and records of jsonl, csv, tsv and Parquet.
 
 Input is bytes. UTF-8 is decoded with a policy for what is not UTF-8, a byte-order mark is dropped, CRLF is
 understood, and everything that is replaced, split or dropped is counted and said once. Memory stays bounded by
@@ -17,11 +17,20 @@ from nlpkit.text.compression import SUFFIXES, reading, standard_input
 
 LIMIT = 1 << 24  # bytes of a line, and about the bytes of a paragraph or file, before it is split (16 MiB)
 UNITS = ("line", "paragraph", "file")
-FORMATS = ("text", "jsonl", "csv", "tsv")
+FORMATS = ("text", "jsonl", "csv", "tsv", "parquet")
 ERRORS = ("replace", "skip", "strict")
-_FORMAT_OF = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_FORMAT_OF = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 _IN_FOLDERS = {".txt", ".md", ".rst", *_FORMAT_OF}
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_AT_ONCE = 1 << 16  # bytes of lines that are decoded at once
+_HEAVY = 1 << 20  # characters that make a batch whatever the number of its texts
+_WORD = 1024  # bytes from the end in which a line that is split is searched for a space
+_OTHER_MARKS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)  # how text in other encodings of Unicode begins
 
 
 @dataclass(slots=True)
@@ -138,8 +147,8 @@ def read_documents(
 ) -> Iterator[Document]:
     """Every document of ``paths`` (none, or ``-``: standard input), in order, streaming.
 
-    ``documents`` is line, paragraph (blank-line separated) or file, for text; a record of jsonl, csv or tsv is a
-    document. ``errors`` says what is done with bytes that are not UTF-8: replace, skip (drop the document) or
+    ``documents`` is line, paragraph (blank-line separated) or file, for text; a record of jsonl, csv, tsv or Parquet
+    is a document. ``errors`` says what is done with bytes that are not UTF-8: replace, skip (drop the document) or
     strict. Paths are checked at once; what was replaced, dropped or split is said at the end, or left in
     ``counts`` for the caller to report.
 
@@ -206,11 +215,10 @@ def document_of(record: dict[str, Any], where: str, text_field: str, id_field: s
 def texts(source: Source, unit: str, errors: str, counts: Counts) -> Iterator[str]:
     """The lines, paragraphs or whole content of one text source."""
     with reading(source.path) as file:
-        lines = decoded_lines(file, source.name, errors, counts)
         if unit == "line":
-            for line in lines:
-                yield line.removesuffix("\n")
+            yield from _line_texts(file, source.name, errors, counts)
             return
+        lines = decoded_lines(file, source.name, errors, counts)
         held: list[str] = []
         size = 0
         for line in lines:
@@ -219,19 +227,36 @@ def texts(source: Source, unit: str, errors: str, counts: Counts) -> Iterator[st
                     yield "".join(held).removesuffix("\n")
                     held, size = [], 0
                 continue
-            held.append(line)
-            size += len(line)
-            if size >= LIMIT:
-                counts.split += 1
+            if held and size + len(line) > LIMIT:
+                counts.split += held[-1].endswith("\n")  # else the line was counted as it was split
                 yield "".join(held)
                 held, size = [], 0
+            held.append(line)
+            size += len(line)
         if held:
             text = "".join(held)
             yield text.removesuffix("\n") if unit == "paragraph" else text
 
 
-def decoded_lines(file: IO[bytes], name: str, errors: str, counts: Counts) -> Iterator[str]:
-    """Lines as text, each but perhaps the last with its ``\\n``; CRLF became ``\\n``, a leading BOM is gone."""
+def _line_texts(file: IO[bytes], name: str, errors: str, counts: Counts) -> Iterator[str]:
+    """The lines of :func:`decoded_lines` without their ends, many at a time."""
+    from nlpkit.text.blocks import line_blocks
+
+    for block in line_blocks(file, _AT_ONCE, numbered=errors == "strict", prompt=True):
+        data = block.clean()
+        if data is None:
+            yield from block.lines(name, errors, counts)
+        elif data:
+            yield from data.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def decoded_lines(
+    file: IO[bytes], name: str, errors: str, counts: Counts, *, whole: bool = False
+) -> Iterator[str]:
+    """Lines as text, each but perhaps the last with its ``\\n``; CRLF became ``\\n``, a leading BOM is gone.
+
+    A line over :data:`LIMIT` is split and counted; with ``whole`` (it is a record) or strict ``errors`` it is refused.
+    """
     number, carry, first = 0, b"", True
     while True:
         raw = file.readline(LIMIT - len(carry))
@@ -240,8 +265,11 @@ def decoded_lines(file: IO[bytes], name: str, errors: str, counts: Counts) -> It
         raw, carry = carry + raw, b""
         if first:
             first = False
-            if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise DataError(f"{name}: is UTF-16, not UTF-8; convert it (iconv -f UTF-16 -t UTF-8)")
+            for mark, encoding in _OTHER_MARKS:
+                if raw.startswith(mark):
+                    raise DataError(
+                        f"{name}: is {encoding}, not UTF-8; convert it (iconv -f {encoding} -t UTF-8)"
+                    )
             raw = raw.removeprefix(b"\xef\xbb\xbf")
             if not raw:
                 continue
@@ -250,6 +278,9 @@ def decoded_lines(file: IO[bytes], name: str, errors: str, counts: Counts) -> It
             if raw.endswith(b"\r\n"):
                 raw = raw[:-2] + b"\n"
         elif len(raw) >= LIMIT:
+            if whole or errors == "strict":
+                what = "record" if whole else "line"
+                raise DataError(f"{name}:{number + 1}: a {what} over {LIMIT >> 20} MiB; make it several")
             counts.split += 1
             raw, carry = _cut(raw)
         try:
@@ -270,7 +301,11 @@ def decoded_lines(file: IO[bytes], name: str, errors: str, counts: Counts) -> It
 
 
 def _cut(raw: bytes) -> tuple[bytes, bytes]:
-    """``raw`` cut before a UTF-8 sequence that its end leaves incomplete."""
+    """``raw`` cut before its last word, or else before a UTF-8 sequence that its end leaves incomplete."""
+    if (space := raw.rfind(b" ", max(len(raw) - _WORD, 0))) > 0:
+        return raw[:space], raw[space:]
+    if raw.endswith(b"\r"):  # its line feed may follow
+        return raw[:-1], raw[-1:]
     for back in range(1, 4):
         if raw[-back] >= 0xC0:
             return raw[:-back], raw[-back:]
@@ -279,27 +314,45 @@ def _cut(raw: bytes) -> tuple[bytes, bytes]:
     return raw, b""
 
 
-def without_surrogates(text: str, counts: Counts) -> str:
-    """``text`` with lone surrogates (a JSON escape can spell them, UTF-8 cannot) replaced and counted."""
+def without_surrogates(text: str, counts: Counts, where: str = "") -> str:
+    """``text`` with lone surrogates (a JSON escape can spell them, UTF-8 cannot) replaced and counted.
+
+    :raises DataError: there is one and ``where`` (file:line, of strict reading) is given.
+    """
     if _SURROGATE.search(text) is None:
         return text
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins proper pairs
-    counts.replaced += whole.count("�") - text.count("�")
+    found = whole.count("�") - text.count("�")
+    if found and where:
+        raise DataError(f"{where}: a lone surrogate is no character; mend it or pass --errors replace")
+    counts.replaced += found
     return whole
 
 
 def batches(items: Iterable[Any], first: int = 16, most: int = 2048) -> Iterator[list[Any]]:
     """Lists of items, small at first so that a pipe sees output at once, then doubling up to ``most``.
 
+    A batch also ends when its texts are long together, so that memory is bounded by the longest of them.
+
     >>> [len(b) for b in batches(range(100), first=10)]
     [10, 20, 40, 30]
     """
     held: list[Any] = []
-    size = first
+    size, weight = first, 0
     for item in items:
         held.append(item)
-        if len(held) >= size:
+        weight += _weight(item)
+        if len(held) >= size or weight >= _HEAVY:
             yield held
-            held, size = [], min(2 * size, most)
+            held, size, weight = [], min(2 * size, most), 0
     if held:
         yield held
+
+
+def _weight(item: Any) -> int:
+    """The characters of a text, a document or a tuple of such."""
+    if isinstance(item, str):
+        return len(item)
+    if isinstance(item, tuple):
+        return sum(map(_weight, item))
+    return len(item.text) if isinstance(item, Document) else 0

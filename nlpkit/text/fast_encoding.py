@@ -1,32 +1,40 @@
-"""Bulk encoding of lines by a faster library (gigatoken) behind ``tokenizers``, whose ids stay the rule.
+"""Bulk encoding of lines by faster engines beside ``tokenizers``, whose ids stay the rule.
 
 L lines of a block, T tokens of a block.
 
-The library is used only where it was seen to agree: byte-level BPE with GPT-2's split (Radford et al. 2019), no
-normalizer, ids without a template, nothing cut. It is compared with ``tokenizers`` on a probe set whenever it is
-loaded. A line end becomes a token of its own that no text can reach, so a block of lines is one call and its ids
-never leave numpy. Lines that spell an added token (``[MASK]`` takes the space before it) go through ``tokenizers``.
+An engine is used only where its ids are known to be equal: for byte-level BPE with GPT-2's split (Radford et al. 2019)
+a library (gigatoken), where spaces part words a table of words (:mod:`nlpkit.text.word_encoding`). It is compared with
+``tokenizers`` on a probe set whenever it is loaded. A line end becomes an id of its own that no text can reach, so a
+block of lines is one call and its ids never leave numpy. Lines that spell an added token (``[MASK]`` takes the space
+before it) go through ``tokenizers``.
 """
 
-import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nlpkit import console
-from nlpkit.text.blocks import line_blocks
+from nlpkit.text import word_encoding
+from nlpkit.text.blocks import Block, line_blocks
 from nlpkit.text.compression import reading
-from nlpkit.text.documents import Counts, Source, batches
+from nlpkit.text.documents import LIMIT, Counts, Source, batches
+from nlpkit.text.shards import smallest_dtype
+from nlpkit.text.tokenizer_file import with_added
 
 if TYPE_CHECKING:
+    from nlpkit.text.line_workers import Workers
     from nlpkit.text.tokenizer import Tokenizer
 
 LIBRARY = "gigatoken"
 SMALL = 1 << 19  # bytes; below, the library's start costs more than it saves
+BULK = 1 << 22  # bytes; below, compiling the loops of the table of words does
 LARGE = 1 << 23  # bytes; from here on the lack of the library is worth a word
-_BLOCK = 1 << 22
+SHARED = 1 << 25  # bytes; from here on other processes pay
+_BLOCK = 1 << 21
 #: Texts that faster encoders got wrong before: odd spaces, contractions, marks, runs, unassigned characters.
 PROBE = (
     "", " ", "  ", "a", " a", "a ", "  a  b  ", "hello world", "Hello, World!", "don't I'll we've they're it's I'm",
@@ -40,7 +48,12 @@ PROBE = (
 
 
 def supports(tokenizer: "Tokenizer") -> bool:
-    """Whether bulk text may go through the library: whether its ids are known to be equal for such a tokenizer."""
+    """Whether an engine is known to give the ids of such a tokenizer."""
+    return byte_level(tokenizer) or word_encoding.supports(tokenizer)
+
+
+def byte_level(tokenizer: "Tokenizer") -> bool:
+    """Whether the library is known to give the ids of such a tokenizer."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     raw = tokenizer.raw
@@ -49,84 +62,86 @@ def supports(tokenizer: "Tokenizer") -> bool:
         return False
     if type(split) is not ByteLevel or split.add_prefix_space or not split.use_regex:
         return False
-    changed = (
-        model.dropout,
-        model.continuing_subword_prefix,
-        model.end_of_word_suffix,
-        model.byte_fallback,
-        model.ignore_merges,
-    )
-    if any(changed) or any(raw.token_to_id(symbol) is None for symbol in ByteLevel.alphabet()):
+    changes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
+    if any(getattr(model, change) for change in changes):
         return False
-    return all(token.content for token in raw.get_added_tokens_decoder().values())
+    return all(raw.token_to_id(symbol) is not None for symbol in ByteLevel.alphabet())
 
 
 class Disagreement(Exception):
-    """The library gave other ids than ``tokenizers``."""
+    """An engine gave other ids than ``tokenizers``, or none."""
 
 
-def _patterns(tokens: Iterable[bytes]) -> list[re.Pattern[bytes]]:
-    """What finds the tokens: a pattern for each first byte, which the search then jumps to."""
+def _patterns(tokens: Iterable[bytes]) -> list[tuple[bytes, re.Pattern[bytes]]]:
+    """What finds the tokens: for each first byte, which is sought first, a pattern."""
     rests: dict[bytes, list[bytes]] = {}
     for token in tokens:
         rests.setdefault(token[:1], []).append(re.escape(token[1:]))
-    return [re.compile(re.escape(first) + b"(?:" + b"|".join(rest) + b")") for first, rest in rests.items()]
+    return [
+        (first, re.compile(re.escape(first) + b"(?:" + b"|".join(rest) + b")"))
+        for first, rest in rests.items()
+    ]
 
 
-def _with_line_end(definition: str, id: int) -> str:
-    """A tokenizer's definition whose only added token is the line end."""
-    if not definition.startswith('{"added_tokens":['):
-        definition = json.dumps({"added_tokens": [], **json.loads(definition)})
-    start = definition.index("[")
-    _, stop = json.JSONDecoder().raw_decode(definition, start)
-    token = {"id": id, "content": "\n", "special": True}
+def _library(tokenizer: "Tokenizer", end: int) -> Callable[[bytes], np.ndarray]:
+    """The library with the tokenizer's definition, but for the added tokens: the only one is the line end."""
+    from gigatoken.gigatoken_rs import load_hf_json
+
+    token = {"id": end, "content": "\n", "special": True}
     token |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return definition[:start] + json.dumps([token]) + definition[stop:]
+    try:
+        encode: Callable[[bytes], np.ndarray] = load_hf_json(with_added(tokenizer.text, [token])).encode
+    except Exception as error:
+        raise Disagreement(f"{LIBRARY} cannot read it: {str(error).splitlines()[0][:120]}") from error
+    return encode
 
 
 class FastEncoder:
-    """Blocks of lines to ids by the library, equal to the tokenizer's own.
+    """Blocks of lines to ids by an engine, equal to the tokenizer's own.
 
     :raises ImportError: the library is not installed.
     :raises Disagreement: it refuses the tokenizer, or its ids differ on the probe set.
     """
 
     def __init__(self, tokenizer: "Tokenizer") -> None:
-        from gigatoken.gigatoken_rs import load_hf_json
-
         self.tokenizer = tokenizer
         self.size = tokenizer.vocab_size
+        self.dtype = smallest_dtype(self.size + 1)
         self._added = _patterns(t.content.encode() for t in tokenizer.raw.get_added_tokens_decoder().values())
-        try:
-            self._encode = load_hf_json(_with_line_end(tokenizer.definition, self.size)).encode
-        except Exception as error:
-            raise Disagreement(f"{LIBRARY} cannot read it: {str(error).splitlines()[0][:120]}") from error
+        if byte_level(tokenizer):
+            self.name, self.longest = LIBRARY, LIMIT
+            self._encode = _library(tokenizer, self.size)
+        else:
+            self.name, self.longest = "the table of words", word_encoding.LONGEST
+            self._encode = word_encoding.WordEncoder(tokenizer, self.size)
         ids, lengths = self("\n".join((*PROBE, "")).encode())
         expected = tokenizer.encode(PROBE)
         whole = [id for row in expected for id in row]
         if ids.tolist() != whole or lengths.tolist() != [len(row) for row in expected]:
-            raise Disagreement(f"{LIBRARY} gave other ids than tokenizers")
+            raise Disagreement(f"{self.name} gave other ids than tokenizers")
 
     def __call__(self, block: bytes, end: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (T,) uint32 and their number for each line (L,) int64 of UTF-8 lines; ``end`` is put after each line.
+        """Ids (T,) and their number for each line (L,) int64 of UTF-8 lines; ``end`` is put after each line.
 
         :raises Disagreement: what came back cannot be ids of these lines.
         """
-        if b"\r" in block:
+        if b"\r" in block:  # one byte is found several times faster than two
             block = block.replace(b"\r\n", b"\n")
         if not block.endswith(b"\n") and block:
             block += b"\n"
         apart: dict[int, bytes] = {}
-        if any(pattern.search(block) for pattern in self._added):
+        if self._spells_added(block):
             lines = block.split(b"\n")
-            apart = {i: x for i, x in enumerate(lines) if any(pattern.search(x) for pattern in self._added)}
+            apart = {i: x for i, x in enumerate(lines) if self._spells_added(x)}
             for number in apart:
                 lines[number] = b""
             block = b"\n".join(lines)
         ids = self._run(block)
         ends = np.flatnonzero(ids == self.size)
-        if len(ends) != block.count(b"\n") or (len(ids) and int(ids.max()) > self.size):
-            raise Disagreement(f"{LIBRARY} lost lines")
+        lines_ = np.count_nonzero(np.frombuffer(block, np.uint8) == 10)
+        if len(ends) != lines_ or (len(ids) and int(ids.max()) > self.size):
+            raise Disagreement(f"{self.name} lost lines")
+        ids = ids.astype(self.dtype)
         if apart:
             rows = self.tokenizer.encode([line.decode() for line in apart.values()])
             places = np.repeat(ends[list(apart)], [len(row) for row in rows])
@@ -134,9 +149,14 @@ class FastEncoder:
             ends = np.flatnonzero(ids == self.size)
         if end is None:
             return ids[ids != self.size], np.diff(ends, prepend=-1) - 1
-        ids = ids if ids.flags.writeable else ids.copy()
         ids[ends] = end
         return ids, np.diff(ends, prepend=-1)
+
+    def _spells_added(self, text: bytes) -> bool:
+        """Whether an added token stands in a text."""
+        return any(
+            (at := text.find(first)) >= 0 and pattern.search(text, at) for first, pattern in self._added
+        )
 
     def _run(self, block: bytes) -> np.ndarray:
         try:
@@ -144,40 +164,122 @@ class FastEncoder:
         except BaseException as error:  # a panic of the library is no Exception
             if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
                 raise
-            raise Disagreement(f"{LIBRARY} failed: {str(error).splitlines()[0][:120]}") from error
+            raise Disagreement(f"{self.name} failed: {str(error).splitlines()[0][:120]}") from error
+
+
+Part = tuple[np.ndarray, np.ndarray]  # the ids of some lines, and how many each has
+
+
+class LineEncoder:
+    """Blocks of lines to parts, by the fastest way that is known to be right; :meth:`close` ends its processes.
+
+    Input below :data:`SMALL` or :data:`BULK` bytes, and everything that the engine cannot do, is encoded by
+    ``tokenizers``. The tokenizer is one that :func:`supports` allows. ``jobs`` processes share large input.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", end: int | None, jobs: int) -> None:
+        self.tokenizer, self.end = tokenizer, end
+        self.jobs = jobs if hasattr(os, "fork") else 1
+        self._dtype = smallest_dtype(tokenizer.vocab_size)
+        self._least = SMALL if byte_level(tokenizer) else BULK
+        self._fast: FastEncoder | None = None
+        self._reason, self._tried, self._said = "", False, False
+        self._seen = self._size = 0  # bytes so far, and at least so many with the rest of the file
+        self._workers: Workers | None = None
+
+    def __call__(self, source: Source, errors: str, counts: Counts) -> Iterator[Part]:
+        """The parts of a text source, in order."""
+        path = source.path
+        self._size = self._seen + (path.stat().st_size if path is not None and path.is_file() else 0)
+        with reading(source.path) as file:
+            blocks = line_blocks(file, _BLOCK, numbered=errors == "strict")
+            for block in blocks:
+                if self.jobs > 1 and max(self._seen, self._size) >= SHARED and self._engine() is not None:
+                    yield from self._shared(chain([block], blocks), source.name, errors, counts)
+                    return
+                yield from self._parts(block, source.name, errors, counts)
+
+    def _shared(self, blocks: Iterator[Block], name: str, errors: str, counts: Counts) -> Iterator[Part]:
+        from nlpkit.text.line_workers import Workers
+
+        if self._workers is None:
+            self._workers = Workers(self._packed, self.jobs)
+        last: list[Block] = []  # a line that is too long to be a block; nothing follows it
+
+        def ordinary() -> Iterator[Block]:
+            for block in blocks:
+                if isinstance(block.data, bytes):
+                    yield block
+                else:
+                    last.append(block)
+
+        for made, lines in self._workers(ordinary(), name, errors, counts):
+            lengths = np.frombuffer(made, np.int64, lines)
+            yield np.frombuffer(made, self._dtype, offset=lengths.nbytes), lengths
+        for block in last:
+            yield from self._parts(block, name, errors, counts)
+
+    def _packed(self, block: Block, name: str, errors: str, counts: Counts) -> tuple[bytes, int]:
+        """What a worker sends: the lengths of a block's lines, then its ids; and the number of lines."""
+        parts = list(self._parts(block, name, errors, counts))
+        lengths = [lengths.astype(np.int64, copy=False) for _, lengths in parts]
+        ids = [ids.astype(self._dtype, copy=False) for ids, _ in parts]
+        return b"".join([part.data for part in (*lengths, *ids)]), sum(map(len, lengths))
+
+    def _parts(self, block: Block, name: str, errors: str, counts: Counts) -> Iterator[Part]:
+        data = block.clean()
+        self._seen += 0 if data is None else len(data)
+        fast = self._engine()
+        if fast is not None and data is not None and len(data) < fast.longest:
+            try:
+                yield fast(data, self.end)
+                return
+            except Disagreement as error:
+                console.warn(f"{error}; the rest is encoded by tokenizers")
+                self._fast, self._said = None, True
+        if self._fast is None and self._tried and not self._said and self._seen >= LARGE:
+            self._said = True
+            console.note(f"encoding with tokenizers: {self._reason}")
+        yield from _plain(block.lines(name, errors, counts), self.tokenizer, self.end)
+
+    def _engine(self) -> FastEncoder | None:
+        """The engine, loaded as soon as there is enough for it to do."""
+        if not self._tried and max(self._seen, self._size) >= self._least:
+            self._tried = True
+            self._fast, self._reason = _load(self.tokenizer)
+        return self._fast
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._workers is not None:
+            self._workers.close()
 
 
 def encode_lines(
     found: Sequence[Source], tokenizer: "Tokenizer", *, errors: str = "replace", end: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of ids and lengths for the lines of text sources, in order; ``end`` is put after each line.
+) -> Iterator[Part]:
+    """Parts of ids and lengths for the lines of text sources, in order; ``end`` is put after each line.
 
-    Input below :data:`SMALL` bytes, and everything the library cannot do, is encoded by ``tokenizers``. The
-    tokenizer is one that :func:`supports` allows. Replaced and dropped bytes are said at the end.
+    Replaced and dropped bytes are said at the end.
     """
     counts = Counts()
-    fast: FastEncoder | None = None
-    reason, seen, tried, said = "", 0, False, False
-    for source in found:
-        with reading(source.path) as file:
-            for block in line_blocks(file, _BLOCK, numbered=errors == "strict"):
-                data = block.clean()
-                seen += 0 if data is None else len(data)
-                if not tried and seen >= SMALL:
-                    tried = True
-                    fast, reason = _load(tokenizer)
-                if fast is not None and data is not None:
-                    try:
-                        yield fast(data, end)
-                        continue
-                    except Disagreement as error:
-                        console.warn(f"{error}; the rest is encoded by tokenizers")
-                        fast, said = None, True
-                if fast is None and tried and not said and seen >= LARGE:
-                    said = True
-                    console.note(f"encoding with tokenizers: {reason}")
-                yield from _plain(block.lines(source.name, errors, counts), tokenizer, end)
+    encoder = LineEncoder(tokenizer, end, _jobs())
+    try:
+        for source in found:
+            yield from encoder(source, errors, counts)
+    finally:
+        encoder.close()
     counts.report()
+
+
+def _jobs() -> int:
+    """How many processes: as many as ``tokenizers`` would use threads, which is what -j sets."""
+    told = os.environ.get("RAYON_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    from nlpkit.text.line_workers import processors
+
+    return processors()
 
 
 def _load(tokenizer: "Tokenizer") -> tuple[FastEncoder | None, str]:
@@ -192,9 +294,7 @@ def _load(tokenizer: "Tokenizer") -> tuple[FastEncoder | None, str]:
         return None, str(error)
 
 
-def _plain(
-    texts: Iterable[str], tokenizer: "Tokenizer", end: int | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _plain(texts: Iterable[str], tokenizer: "Tokenizer", end: int | None) -> Iterator[Part]:
     for batch in batches(texts, first=2048):
         rows = tokenizer.encode(batch)
         if end is not None:

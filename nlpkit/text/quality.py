@@ -8,17 +8,18 @@ section 2.2); all are off unless asked for. «Words» are what whitespace separa
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
 from nlpkit import console
 from nlpkit.errors import DataError, UsageError, did_you_mean
-from nlpkit.text.documents import ERRORS, UNITS, Counts, document_of, format_of, sources, texts
+from nlpkit.text.documents import ERRORS, UNITS, Counts, document_of, sources, texts
 from nlpkit.text.recipe import Recipe
-from nlpkit.text.records import Record, Writer, json_line, read_records, writing
+from nlpkit.text.records import Record, Writer, form_written, json_line, read_records, writing
 
 _SYMBOLS = re.compile(r"#|\.\.\.|…")
 
@@ -65,6 +66,15 @@ Verdict = tuple[str, Record] | None  # the reason for a drop and what the report
 Judge = Callable[[Item], Verdict]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRule:
+    """A rule that a model decides: ``scores`` gives a number a text, in order; ``keeps`` says whether it stays."""
+
+    reason: str
+    scores: Callable[[Iterable[str]], Iterator[float]]
+    keeps: Callable[[float], bool]
+
+
 def items(
     paths: Sequence[str | Path],
     *,
@@ -87,8 +97,10 @@ def items(
         counts, number = Counts(), 0
         for source in found:
             if source.format == "text":
+                dropped = counts.dropped
                 for place, text in enumerate(texts(source, documents, errors, counts), 1):
                     number += 1
+                    place += counts.dropped - dropped  # lines that were dropped have a number too
                     name = source.path.as_posix() if documents == "file" and source.path is not None else ""
                     yield Item({text_field: text}, text, name, number, f"{source.name}:{place}")
                 continue
@@ -101,12 +113,28 @@ def items(
     return stream()
 
 
+def _judged(stream: Iterator[Item], judge: Judge, model: ModelRule | None) -> Iterator[tuple[Item, Verdict]]:
+    """Each document with its verdict; a model sees only those that ``judge`` keeps, many at a time."""
+    told = ((item, judge(item)) for item in stream)
+    if model is None:
+        yield from told
+        return
+    ahead, behind = tee(told)
+    scores = model.scores(item.text for item, verdict in ahead if verdict is None)
+    for item, verdict in behind:
+        if verdict is None:
+            score = next(scores)
+            verdict = None if model.keeps(score) else (model.reason, {"score": score})
+        yield item, verdict
+
+
 def sift(
     paths: Sequence[str | Path],
     judge: Judge,
     reasons: Sequence[str],
     output: str | None = None,
     *,
+    model: ModelRule | None = None,
     report: str | None = None,
     force: bool = False,
     text_field: str = "text",
@@ -119,28 +147,26 @@ def sift(
     Text gives text and records give records of the same form, unless the name of ``output`` asks for another.
     ``report`` names a jsonl file with a line for every dropped document: its number, id, reason, and what the
     judge says about it. ``reasons`` are those the judge knows, so that those that never came are counted as 0.
+    ``model`` judges what the judge keeps, in batches; memory is then what the model holds at a time.
     """
     if report is not None and (
         report == "-" or (output and Path(report).resolve() == Path(output).resolve())
     ):
         raise UsageError(f"--report {report}: name a file of its own")
     stream = items(paths, text_field=text_field, format=format, documents=documents, **reading)
-    form = sources(paths, format)[0].format
-    if output is not None and output != "-" and format_of(output) != "text":
-        form = format_of(output)
-    counted = Sifted(dropped=dict.fromkeys(reasons, 0))
+    form = form_written(output, sources(paths, format)[0].format)
+    counted = Sifted(dropped=dict.fromkeys([*reasons, *([model.reason] if model else [])], 0))
     with ExitStack() as held:
         bar = held.enter_context(console.progress("reading", unit="documents"))
         writer = Writer(
-            held.enter_context(writing(output, force)),
+            held.enter_context(writing(output, force, form)),
             form,
             text_field,
             "\n\n" if documents == "paragraph" else "\n",
         )
         told = held.enter_context(writing(report, force)) if report is not None else None
-        for item in stream:
+        for item, verdict in _judged(stream, judge, model):
             counted.read += 1
-            verdict = judge(item)
             if verdict is None:
                 counted.kept += 1
                 writer.write(item.record)
@@ -150,6 +176,7 @@ def sift(
                 if told is not None:
                     told.write(json_line({**item.name(), "reason": reason, **about}))
             bar.advance()
+        writer.close()
     return counted
 
 
@@ -331,8 +358,6 @@ def checks(rules: Rules) -> list[tuple[str, Callable[[Item], bool]]]:
     if rules.score_field is not None and rules.min_score is not None:
         name, least = rules.score_field, rules.min_score
         made.append(("min-score", lambda item: score_of(item.record, name, item.where) >= least))
-    if not made:
-        raise UsageError("no rule is on, so nothing would be dropped; pass one, such as --min-words 50")
     return made
 
 
@@ -350,6 +375,8 @@ def filter_corpus(
     :raises DataError: a score that is not there or no number, with file:line.
     """
     asked = checks(rules)
+    if not asked and options.get("model") is None:
+        raise UsageError("no rule is on, so nothing would be dropped; pass one, such as --min-words 50")
     missing = {name for name, _ in rules.field_equals}
 
     def judge(item: Item) -> Verdict:

@@ -19,6 +19,7 @@ from nlpkit.store import atomic
 FORMS = ("nfc", "nfkc", "nfd", "nfkd")
 #: The steps without an argument, in the order that the command line puts them.
 PLAIN = (
+    "fix-mojibake",  # first: the wrong decoding was the last thing that happened to the text, mark-up and all
     "strip-html",
     *FORMS,
     "strip-urls",

@@ -1,14 +1,18 @@
-"""Records: jsonl, csv (RFC 4180 quoting) and tsv (no quoting), read with file:line in every complaint, and written."""
+"""Records: jsonl, csv (RFC 4180 quoting), tsv (no quoting) and Parquet, read and written.
+
+Every complaint about a record names file:line (in Parquet file:row).
+"""
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from nlpkit import console
-from nlpkit.errors import DataError, did_you_mean
+from nlpkit.errors import DataError, UsageError, did_you_mean
 from nlpkit.store import atomic
 from nlpkit.text.compression import compressed, reading
 from nlpkit.text.documents import (
@@ -17,8 +21,12 @@ from nlpkit.text.documents import (
     Document,
     Source,
     decoded_lines,
+    format_of,
     without_surrogates,
 )
+
+if TYPE_CHECKING:
+    from nlpkit.text.parquet import ParquetWriter
 
 Record = dict[str, Any]
 
@@ -26,44 +34,97 @@ Record = dict[str, Any]
 def read_records(
     source: Source, text_field: str = "text", errors: str = "replace", counts: Counts | None = None
 ) -> Iterator[tuple[Record, str]]:
-    """``(record, "file:line")`` of a jsonl, csv or tsv source; every record has text under ``text_field``.
+    """``(record, "file:line")`` of a jsonl, csv, tsv or Parquet source; every record has text under ``text_field``.
 
     :raises DataError: a record that is not one, or that has no text.
     """
     mine = counts or Counts()
-    with reading(source.path) as file:
-        lines = decoded_lines(file, source.name, errors, mine)
-        rows = _json_lines(lines, source.name, mine) if source.format == "jsonl" else _rows(lines, source)
-        for record, where in rows:
-            text = record.get(text_field)
-            if not isinstance(text, str):
-                if text_field in record:
-                    raise DataError(f"{where}: field {text_field!r} is not text but {type(text).__name__}")
-                known = did_you_mean(text_field, map(str, record))
-                raise DataError(f"{where}: no field {text_field!r}{known} (name it with --text-field)")
-            yield record, where
+    for record, where in _records(source, text_field, errors, mine):
+        text = record.get(text_field)
+        if not isinstance(text, str):
+            if text_field in record:
+                kind = "null" if text is None else type(text).__name__
+                raise DataError(f"{where}: field {text_field!r} is not text but {kind}")
+            known = did_you_mean(text_field, map(str, record))
+            raise DataError(f"{where}: no field {text_field!r}{known} (name it with --text-field)")
+        yield record, where
     if counts is None:
         mine.report()
 
 
-def _json_lines(lines: Iterator[str], name: str, counts: Counts) -> Iterator[tuple[Record, str]]:
+def _records(source: Source, text_field: str, errors: str, counts: Counts) -> Iterator[tuple[Record, str]]:
+    if source.format == "parquet":
+        from nlpkit.text.parquet import read_rows
+
+        yield from read_rows(source, text_field, errors, counts)
+        return
+    with reading(source.path) as file:
+        lines = decoded_lines(file, source.name, errors, counts, whole=True)
+        if source.format == "jsonl":
+            yield from _json_lines(lines, source.name, errors, counts)
+        else:
+            yield from _rows(lines, source, counts)
+
+
+def _numbered(lines: Iterator[str], counts: Counts) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers in the source: those that were dropped on the way count too."""
+    before = counts.dropped
     for number, line in enumerate(lines, 1):
+        yield number + counts.dropped - before, line
+
+
+def _json_lines(lines: Iterator[str], name: str, errors: str, counts: Counts) -> Iterator[tuple[Record, str]]:
+    for number, line in _numbered(lines, counts):
         if not line.strip():
             continue
         where = f"{name}:{number}"
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deep")
-            column = getattr(error, "colno", 1)
-            raise DataError(f"{where}: not JSON: {reason} at column {column}") from error
+            record = _JSON.decode(line)
+        except RecursionError as error:
+            raise DataError(f"{where}: not JSON: nested too deep; flatten it") from error
+        except ValueError as error:
+            reason = str(error).partition(";")[0]
+            if isinstance(error, json.JSONDecodeError):
+                reason = f"{error.msg} at column {error.colno}"
+            raise DataError(f"{where}: not JSON: {reason}") from error
         if not isinstance(record, dict):
             raise DataError(f"{where}: a JSON object is needed, this is {_json_kind(record)}")
         if "\\ud" in line or "\\uD" in line:
-            record = {
-                k: without_surrogates(v, counts) if isinstance(v, str) else v for k, v in record.items()
-            }
+            record = _spelled(record, counts, where if errors == "strict" else "")
         yield record, where
+
+
+def _spelled(value: Any, counts: Counts, where: str) -> Any:
+    """A JSON value whose strings UTF-8 can spell."""
+    if isinstance(value, str):
+        return without_surrogates(value, counts, where)
+    if isinstance(value, list):
+        return [_spelled(v, counts, where) for v in value]
+    if isinstance(value, dict):
+        return {_spelled(k, counts, where): _spelled(v, counts, where) for k, v in value.items()}
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Record:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {next(n for n in names if names.count(n) > 1)[:40]!r} stands twice")
+    return made
+
+
+def _number(digits: str) -> float:
+    made = float(digits)
+    if math.isinf(made):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_constant)
 
 
 def _json_kind(value: Any) -> str:
@@ -71,19 +132,22 @@ def _json_kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _rows(lines: Iterator[str], source: Source) -> Iterator[tuple[Record, str]]:
+def _rows(lines: Iterator[str], source: Source, counts: Counts) -> Iterator[tuple[Record, str]]:
     if source.format == "tsv":
         rows: Iterator[tuple[int, list[str]]] = (
-            (n, line.removesuffix("\n").split("\t")) for n, line in enumerate(lines, 1)
+            (n, line.removesuffix("\n").split("\t")) for n, line in _numbered(lines, counts)
         )
     else:
-        rows = _csv_rows(lines, source.name)
+        rows = _csv_rows(lines, source.name, counts)
     header: list[str] | None = None
     for number, row in rows:
         if row in ([], [""]) and (header is None or len(header) > 1):
             continue
         if header is None:
             header = row
+            if len(set(header)) < len(header):
+                twice = next(name for name in header if header.count(name) > 1)
+                raise DataError(f"{source.name}:{number}: the header names {twice[:40]!r} twice; rename one")
             continue
         if len(row) != len(header):
             names = ", ".join(header)
@@ -93,14 +157,15 @@ def _rows(lines: Iterator[str], source: Source) -> Iterator[tuple[Record, str]]:
         yield dict(zip(header, row, strict=True)), f"{source.name}:{number}"
 
 
-def _csv_rows(lines: Iterator[str], name: str) -> Iterator[tuple[int, list[str]]]:
-    before = csv.field_size_limit(LIMIT)
+def _csv_rows(lines: Iterator[str], name: str, counts: Counts) -> Iterator[tuple[int, list[str]]]:
+    before, dropped = csv.field_size_limit(LIMIT), counts.dropped
     reader = csv.reader(lines, strict=True)
     try:
         for row in reader:
-            yield reader.line_num, row
+            yield reader.line_num + counts.dropped - dropped, row
     except csv.Error as error:
-        raise DataError(f"{name}:{reader.line_num}: not CSV: {error}") from error
+        line = reader.line_num + counts.dropped - dropped
+        raise DataError(f"{name}:{line}: not CSV: {error}") from error
     finally:
         csv.field_size_limit(before)
 
@@ -140,12 +205,17 @@ def _tsv_line(cells: Sequence[Any]) -> bytes:
 
 
 class Writer:
-    """Writes records or bare texts in one form, one of ``text``, ``jsonl``, ``csv``, ``tsv``."""
+    """Writes records or bare texts in one form, one of ``text``, ``jsonl``, ``csv``, ``tsv``, ``parquet``; close it."""
 
     def __init__(self, file: IO[bytes], format: str, text_field: str = "text", between: str = "\n") -> None:
         self.file, self.format, self.text_field, self.between = file, format, text_field, between
         self.header: list[str] | None = None
         self.count = 0
+        self._parquet: ParquetWriter | None = None
+        if format == "parquet":
+            from nlpkit.text import parquet
+
+            self._parquet = parquet.ParquetWriter(file, text_field)
 
     def write(self, record: Record) -> None:
         """Write one record; of text, only its text is written."""
@@ -154,6 +224,8 @@ class Writer:
             self.file.write((record[self.text_field] + self.between).encode("utf-8", "replace"))
         elif self.format == "jsonl":
             self.file.write(json_line(record))
+        elif self._parquet is not None:
+            self._parquet.write(json_line(record))
         else:
             line: Callable[[Sequence[Any]], bytes] = _csv_line if self.format == "csv" else _tsv_line
             if self.header is None:
@@ -166,13 +238,33 @@ class Writer:
                 )
             self.file.write(line([record[name] for name in self.header]))
 
+    def close(self) -> None:
+        """Write what the form can only write at the end; the file stays open."""
+        if self._parquet is not None:
+            self._parquet.close()
+
+
+def form_written(output: str | Path | None, read: str) -> str:
+    """The form that an output's name announces, or else the form that was read (Parquet then gives jsonl).
+
+    >>> form_written("a.csv", "jsonl"), form_written(None, "tsv"), form_written("-", "parquet")
+    ('csv', 'tsv', 'jsonl')
+    """
+    named = format_of(output)
+    return named if named != "text" else "jsonl" if read == "parquet" else read
+
 
 @contextmanager
-def writing(output: str | Path | None, force: bool = False) -> Iterator[IO[bytes]]:
-    """Standard output (``None`` or ``-``), or a file that appears whole; compressed when its name says so."""
+def writing(output: str | Path | None, force: bool = False, form: str = "") -> Iterator[IO[bytes]]:
+    """Standard output (``None`` or ``-``), or a file that appears whole; compressed when its name says so.
+
+    :raises UsageError: it exists, or its name announces Parquet and ``form`` is another.
+    """
     if output is None or str(output) == "-":
         yield console.data_out()
         return
+    if format_of(output) == "parquet" and form != "parquet":
+        raise UsageError(f"{output}: Parquet is not what would be written there; name another output")
     path = atomic.refuse_existing(output, force)
     with atomic.writing(path) as file, compressed(file, path) as out:
         yield out

@@ -88,9 +88,10 @@ class TokenShard:
         :raises ArtifactError: they were made with another tokenizer or recipe.
         """
         if tokenizer.fingerprint != self.tokenizer_fingerprint:
+            what = "recipe" if tokenizer.recipe_hash != self.about["recipe"] else "tokenizer"
             raise ArtifactError(
-                f"{self.path}: made with another tokenizer ({self.tokenizer_fingerprint[:12]}, this one is "
-                f"{tokenizer.fingerprint[:12]}); tokenize again with this one, or name the one it was made with"
+                f"{self.path}: made with another {what} (tokenizer {self.tokenizer_fingerprint[:12]}, this "
+                f"one is {tokenizer.fingerprint[:12]}); tokenize again with this one, or name the one it was made with"
             )
 
 
@@ -136,23 +137,30 @@ def write_blocks(
     dtype = smallest_dtype(tokenizer.vocab_size)
     tokens = documents = 0
     with atomic.writing(path) as ids_file, atomic.writing(_offsets_path(path)) as offsets_file:
-        if path.suffix == ".npy":
+        bare = (
+            hashlib.sha256() if path.suffix == ".bin" else None
+        )  # a header is written last: hashed at the end
+        if bare is None:
             ids_file.write(bytes(_HEADER))
         offsets_file.write(bytes(_HEADER))
         offsets_file.write(np.uint64(0).astype("<u8").tobytes())
         for ids, lengths in blocks:
-            ids_file.write(ids.astype(dtype, copy=False).tobytes())
+            data = np.ascontiguousarray(ids, dtype).data
+            ids_file.write(data)
+            if bare is not None:
+                bare.update(data)
             offsets_file.write((np.cumsum(lengths, dtype="<u8") + np.uint64(tokens)).astype("<u8").tobytes())
             tokens += len(ids)
             documents += len(lengths)
-        if path.suffix == ".npy":
+        if bare is None:
             _write_header(ids_file, dtype, tokens)
         _write_header(offsets_file, np.dtype("<u8"), documents + 1)
         files = {}
         for place, file in ((path, ids_file), (_offsets_path(path), offsets_file)):
             file.flush()
             written = Path(file.name)
-            files[place.name] = {"size": os.path.getsize(written), "sha256": sha256(written)}
+            digest = bare.hexdigest() if bare is not None and place == path else sha256(written)
+            files[place.name] = {"size": os.path.getsize(written), "sha256": digest}
         sidecar.unlink(missing_ok=True)  # an old sidecar must not describe new numbers, not even for a moment
     about = {
         "nlpkit": "tokens",
@@ -163,7 +171,7 @@ def write_blocks(
         "tokens": tokens,
         "vocab_size": tokenizer.vocab_size,
         "tokenizer": tokenizer.fingerprint,
-        "recipe": tokenizer.recipe.hash,
+        "recipe": tokenizer.recipe_hash,
         "files": files,
     }
     about["checksum"] = _checksum(about)

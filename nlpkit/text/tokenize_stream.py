@@ -1,18 +1,31 @@
-"""The tokenize and detokenize filters: a stream of documents to token ids and back, in order and in bounded memory."""
+"""The tokenize filter: a stream of documents to token ids, in order and in bounded memory."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpkit import console
 from nlpkit.errors import DataError, UsageError, did_you_mean
-from nlpkit.text.documents import ERRORS, Counts, Document, batches, read_documents, sources, texts
-from nlpkit.text.records import json_line, record_of, writing
+from nlpkit.text.documents import (
+    ERRORS,
+    Counts,
+    Document,
+    batches,
+    document_of,
+    read_documents,
+    sources,
+)
+from nlpkit.text.records import json_line, read_records, writing
 
 if TYPE_CHECKING:
+    from nlpkit.text.encoded import Encoded, Spans
     from nlpkit.text.tokenizer import Tokenizer
 
 FORMATS = ("ids", "tokens", "jsonl", "npy", "bin")
+SHARDS = ("npy", "bin")
+Pair = tuple[Document, str]  # a document and the second text of its pair
+Row = tuple[Document, "Encoded", "Spans | None"]  # its tokens, and their bytes where they are asked for
 
 
 def tokenize(
@@ -25,57 +38,162 @@ def tokenize(
     eos: bool = False,
     standardized: bool = False,
     max_length: int | None = None,
+    offsets: bool = False,
+    ngrams: str | None = None,
+    pair_field: str | None = None,
     force: bool = False,
     input_format: str | None = None,
     **reading: Any,
 ) -> int:
     """Tokenize a stream: a line of ids or tokens, a JSON record, or one entry of a shard for every document.
 
+    ``offsets`` adds to each record the bytes of the text that each token was made of
+    (:func:`~nlpkit.text.token_offsets.byte_spans`); ``ngrams`` (such as ``1-2``) makes a line of n-grams of a line of
+    tokens, a tab between two; ``pair_field`` is the field of a record with the second text of a pair.
     ``reading`` goes to :func:`~nlpkit.text.documents.read_documents`. How many documents there were.
+
+    :raises UsageError: an option that does not fit the format or the input. :raises DataError: a bad record.
     """
+    _check(format, output, offsets, ngrams)
+    paired = pair_field is not None
+    if special and not tokenizer.raw.num_special_tokens_to_add(paired):
+        console.warn("--special adds nothing: the tokenizer has no template of special tokens")
+    end = _end(tokenizer, special, paired) if eos else None
+    if format in SHARDS and not special and max_length is None and not paired:
+        count = _tokenize_lines(paths, tokenizer, output, end, force, input_format, **reading)
+        if count is not None:
+            return count
+    options: dict[str, Any] = {"special": special, "end": end, "max_length": max_length}
+    if max_length is not None:
+        tokenizer.encodings([], pairs=[] if paired else None, **options)  # says at once where it is too short
+    encode = _Encoder(tokenizer, paired=paired, standardized=standardized, offsets=offsets, **options)
+    if pair_field is not None:
+        documents = _read_pairs(paths, pair_field, input_format, **reading)
+    else:
+        documents = ((document, "") for document in read_documents(paths, format=input_format, **reading))
+    rows = (row for batch in batches(documents) for row in encode(batch))
+    if format in SHARDS:
+        from nlpkit.text.shards import write_shard
+
+        assert output is not None
+        count = len(write_shard(output, (encoded.ids for _, encoded, _ in rows), tokenizer, force=force))
+    else:
+        line = _line(format, tokenizer, ngrams, pair_field)
+        count = 0
+        with writing(output, force) as file:
+            for row in rows:
+                file.write(line(row))
+                count += 1
+    if encode.documents:
+        console.warn(
+            f"{encode.documents:,} documents were cut to {max_length} tokens, {encode.tokens:,} tokens were left "
+            "out (--max-length)"
+        )
+    return count
+
+
+def _check(format: str, output: str | None, offsets: bool, ngrams: str | None) -> None:
     if format not in FORMATS:
         raise UsageError(f"--format {format!r} is not known{did_you_mean(format, FORMATS)}")
-    if format in ("npy", "bin"):
+    if offsets and format != "jsonl":
+        raise UsageError(f"--offsets belong to the records of --format jsonl, not to --format {format}")
+    if ngrams is not None and format != "tokens":
+        raise UsageError(f"--ngrams are lines of --format tokens, not of --format {format}")
+    if format in SHARDS:
         if output is None or output == "-":
             raise UsageError(f"--format {format} writes several files; name them with -o NAME.{format}")
         if Path(output).suffix != f".{format}":
             raise UsageError(f"{output}: a shard of --format {format} is named NAME.{format}")
-    end = tokenizer.eos_id if eos else None
-    if format in ("npy", "bin") and not special and max_length is None:
-        count = _tokenize_lines(paths, tokenizer, output, end, force, input_format, **reading)
-        if count is not None:
-            return count
-    rows = (
-        (document, ids)
-        for batch in batches(read_documents(paths, format=input_format, **reading))
-        for document, ids in zip(
-            batch,
-            tokenizer.encode(
-                [d.text for d in batch],
-                special=special,
-                max_length=max_length if end is None or max_length is None else max_length - 1,
-                standardized=standardized,
-            ),
-            strict=True,
-        )
-    )
-    if end is not None:
-        rows = ((document, [*ids, end]) for document, ids in rows)
-    count = 0
-    if format in ("npy", "bin"):
-        from nlpkit.text.shards import write_shard
 
-        assert output is not None
-        count = len(write_shard(output, (ids for _, ids in rows), tokenizer, force=force))
-    else:
-        line = _LINES[format]
-        with writing(output, force) as file:
-            for document, ids in rows:
-                file.write(line(tokenizer, document, ids))
-                count += 1
-    if tokenizer.truncated:
-        console.warn(f"{tokenizer.truncated:,} documents were cut to {max_length} tokens (--max-length)")
-    return count
+
+def _end(tokenizer: "Tokenizer", special: bool, paired: bool) -> int | None:
+    """The id to put after each document; None when the tokenizer's template ends with it already."""
+    texts = [""]
+    (empty,) = tokenizer.encode(texts, pairs=texts if paired else None, special=special, standardized=True)
+    return None if empty[-1:] == [tokenizer.eos_id] else tokenizer.eos_id
+
+
+def _read_pairs(
+    paths: Sequence[str | Path],
+    pair_field: str,
+    input_format: str | None,
+    *,
+    text_field: str = "text",
+    id_field: str | None = None,
+    errors: str = "replace",
+    **rest: Any,
+) -> Iterator[Pair]:
+    """The documents of records, each with the text of its field ``pair_field``."""
+    if errors not in ERRORS:
+        raise UsageError(f"--errors {errors!r} is not known{did_you_mean(errors, ERRORS)}")
+    found = sources(paths, input_format)
+    for source in found:
+        if source.format == "text":
+            raise UsageError(
+                f"{source.name}: text has no fields, so no --pair-field; give records (jsonl, csv or tsv, "
+                "by the file's name or --input-format)"
+            )
+
+    def pairs() -> Iterator[Pair]:
+        counts = Counts()
+        for source in found:
+            for record, where in read_records(source, text_field, errors, counts):
+                yield document_of(record, where, text_field, id_field), _second(record, pair_field, where)
+        counts.report()
+
+    return pairs()
+
+
+def _second(record: dict[str, Any], field: str, where: str) -> str:
+    text = record.get(field)
+    if isinstance(text, str):
+        return text
+    if field in record:
+        kind = "null" if text is None else type(text).__name__
+        raise DataError(f"{where}: field {field!r} is not text but {kind} (--pair-field)")
+    raise DataError(f"{where}: no field {field!r}{did_you_mean(field, map(str, record))} (--pair-field)")
+
+
+class _Encoder:
+    """Batches of documents to rows; counts what was cut. ``options`` go to ``Tokenizer.encodings``."""
+
+    def __init__(
+        self, tokenizer: "Tokenizer", *, paired: bool, standardized: bool, offsets: bool, **options: Any
+    ) -> None:
+        self.tokenizer, self.paired, self.standardized = tokenizer, paired, standardized
+        self.offsets, self.options = offsets, options
+        self.documents = self.tokens = 0
+        self.recipe = None
+        if offsets and tokenizer.recipe and not standardized:
+            from nlpkit.text.standardize import Standardizer
+
+            self.recipe = Standardizer(tokenizer.recipe)
+
+    def __call__(self, batch: list[Pair]) -> Iterator[Row]:
+        parts = [[document.text for document, _ in batch]]
+        if self.paired:
+            parts.append([second for _, second in batch])
+        if self.offsets:
+            rows = self._with_offsets(parts)
+        else:
+            rows = [(encoded, None) for encoded in self._encode(parts, self.standardized)]
+        for (document, _), (encoded, spans) in zip(batch, rows, strict=True):
+            self.documents += encoded.cut > 0
+            self.tokens += encoded.cut
+            yield document, encoded, spans
+
+    def _encode(self, parts: list[list[str]], standardized: bool) -> list["Encoded"]:
+        second = parts[1] if self.paired else None
+        return self.tokenizer.encodings(
+            parts[0], pairs=second, standardized=standardized, offsets=self.offsets, **self.options
+        )
+
+    def _with_offsets(self, parts: list[list[str]]) -> list[tuple["Encoded", "Spans | None"]]:
+        from nlpkit.text.token_offsets import Places, byte_spans
+
+        places = [[Places(text, self.recipe) for text in part] for part in parts]
+        encoded = self._encode([[place.text for place in part] for part in places], True)
+        return [(row, byte_spans(row, self.tokenizer, of)) for row, *of in zip(encoded, *places, strict=True)]
 
 
 def _tokenize_lines(
@@ -105,73 +223,47 @@ def _tokenize_lines(
     )
 
 
-def _ids_line(tokenizer: "Tokenizer", document: Document, ids: list[int]) -> bytes:
-    return (" ".join(map(str, ids)) + "\n").encode()
+def _line(
+    format: str, tokenizer: "Tokenizer", ngrams: str | None, pair_field: str | None
+) -> Callable[[Row], bytes]:
+    """What writes one document in a format of lines."""
+    if format == "jsonl":
+        return _JsonLine(tokenizer, pair_field)
+    if format == "ids":
+        digits = [str(i) for i in range(tokenizer.vocab_size)]
+        return lambda row: (" ".join([digits[i] for i in row[1].ids]) + "\n").encode()
+    from nlpkit.text import token_names
+
+    names = token_names.names_of(tokenizer)
+    if ngrams is None:
+        return lambda row: (" ".join([names[i] for i in row[1].ids]) + "\n").encode()
+    from nlpkit.text.vectorize import ngram_range
+
+    low, high = ngram_range(ngrams)
+    return lambda row: (
+        "\t".join(token_names.ngrams([names[i] for i in row[1].ids], low, high)) + "\n"
+    ).encode()
 
 
-def _tokens_line(tokenizer: "Tokenizer", document: Document, ids: list[int]) -> bytes:
-    return (" ".join(_one_word(tokenizer.id_to_token(i)) for i in ids) + "\n").encode("utf-8", "replace")
+class _JsonLine:
+    """A record a document: id, ids, tokens (type_ids, offsets), then the fields of its own that are no text."""
 
+    def __init__(self, tokenizer: "Tokenizer", pair_field: str | None) -> None:
+        self.token, self.pair_field = functools.cache(tokenizer.id_to_token), pair_field
+        self.replaced: set[str] = set()
 
-def _one_word(token: str) -> str:
-    """A token as it can stand in a line of tokens: a space in it is drawn as ▁, a line break as ⏎."""
-    return token.replace(" ", "▁").replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥")
-
-
-def _json_row(tokenizer: "Tokenizer", document: Document, ids: list[int]) -> bytes:
-    tokens = [tokenizer.id_to_token(i) for i in ids]
-    record = {"id": document.id, "ids": ids, "tokens": tokens}
-    given = {k: v for k, v in record_of(document).items() if k not in (*record, "text")}
-    return json_line({**record, **given})
-
-
-_LINES: dict[str, Callable[["Tokenizer", Document, list[int]], bytes]] = {
-    "ids": _ids_line,
-    "tokens": _tokens_line,
-    "jsonl": _json_row,
-}
-
-
-def detokenize(
-    paths: Sequence[str | Path],
-    tokenizer: "Tokenizer",
-    output: str | None = None,
-    *,
-    special: bool = False,
-    force: bool = False,
-) -> int:
-    """Lines of ids (or the records of ``tokenize --format jsonl``) back to text; how many lines.
-
-    :raises DataError: a word that is no id of the tokenizer, with file:line.
-    """
-    size = tokenizer.vocab_size
-    count = 0
-    with writing(output, force) as file:
-        for source in sources(paths):
-            for number, text in enumerate(texts(source, "line", "strict", Counts()), 1):
-                ids = _ids_of(text, f"{source.name}:{number}", size)
-                file.write((tokenizer.decode(ids, special=special) + "\n").encode("utf-8", "replace"))
-                count += 1
-    return count
-
-
-def _ids_of(text: str, where: str, size: int) -> list[int]:
-    if text.lstrip().startswith("{"):
-        import json
-
-        try:
-            values = json.loads(text)["ids"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f'{where}: a JSON line needs "ids": [numbers]') from error
-    else:
-        values = text.split()
-    ids = []
-    for value in values if isinstance(values, list) else [values]:
-        try:
-            number = int(value)
-        except (ValueError, TypeError):
-            number = -1
-        if not 0 <= number < size:
-            raise DataError(f"{where}: {str(value)[:40]!r} is no token id (0 to {size - 1})")
-        ids.append(number)
-    return ids
+    def __call__(self, row: Row) -> bytes:
+        document, encoded, spans = row
+        ids = encoded.ids
+        record: dict[str, Any] = {"id": document.id, "ids": ids, "tokens": list(map(self.token, ids))}
+        if self.pair_field is not None:
+            record["type_ids"] = encoded.type_ids
+        if spans is not None:
+            record["offsets"] = spans
+        if document.title:
+            record["title"] = document.title
+        given = {name: value for name, value in document.fields.items() if name != self.pair_field}
+        for name in (record.keys() & given.keys()) - self.replaced:
+            self.replaced.add(name)
+            console.warn(f"the records have a field {name!r} of their own; the tokenizer's takes its place")
+        return json_line({**record, **given, **record})

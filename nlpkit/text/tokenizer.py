@@ -8,14 +8,18 @@ beside it in standardize.toml and is applied by :meth:`Tokenizer.encode`.
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nlpkit import console
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.store import atomic, jsonfile, manifest
+from nlpkit.text import long_texts
+from nlpkit.text.encoded import Encoded
 from nlpkit.text.recipe import Recipe
-from nlpkit.text.standardize import Standardizer
+from nlpkit.text.tokenizer_file import parse, read
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")
 ROLES = ("pad", "unk", "cls", "sep", "mask", "eos")
@@ -32,16 +36,28 @@ class Tokenizer:
     """
 
     def __init__(
-        self, text: str, *, recipe: Recipe | None = None, config: dict[str, Any] | None = None
+        self,
+        text: str,
+        *,
+        recipe: Recipe | None = None,
+        config: dict[str, Any] | None = None,
+        fingerprint: str = "",
     ) -> None:
-        self.recipe = recipe or Recipe()
-        self.truncated = 0  # texts that max_length has cut so far
-        self._raw = _parse(text)
+        self.text = text
+        if not fingerprint:  # it was checked before its fingerprint was sealed with it
+            self.body  # noqa: B018
+        self._raw = _opened(text)
         self._raw.no_padding()  # a foreign tokenizer.json may pad every text; here padding is the batch's work
-        self._text = text
         self._config = config or {}
-        self._standardize = Standardizer(self.recipe) if self.recipe else None
-        self._fingerprint, self._size = "", -1
+        #: The SHA-256 of the recipe that it was made with, wherever its steps are applied; empty without one.
+        self.recipe_hash = recipe.hash if recipe else ""
+        self._whole_recipe = recipe or Recipe()
+        #: What is applied before: a recipe whose steps are not inside tokenizer.json.
+        self.recipe = recipe if recipe and self._raw.normalizer is None else Recipe()
+        self.truncated = 0  # texts that max_length has cut so far
+        self._told = False  # whether it was said that a long run was encoded in pieces
+        self._standardize = _standardizer(self.recipe) if self.recipe else None
+        self._fingerprint = fingerprint
         self.ours = all(self._raw.token_to_id(name) == i for i, name in enumerate(SPECIALS))
         self._roles = self._find_roles()
         if self.ours:
@@ -58,6 +74,7 @@ class Tokenizer:
             problem = "is a file, the folder around it is needed" if folder.exists() else "no such tokenizer"
             raise UsageError(f"{folder}: {problem}; nlpkit train-tokenizer makes one")
         files = {name: folder / name for name in (FILE, CONFIG_FILE, RECIPE_FILE)}
+        fingerprint = made_with = ""
         if (folder / manifest.NAME).exists():
             sealed = manifest.read(folder)
             if FILE not in sealed.files:
@@ -71,15 +88,19 @@ class Tokenizer:
             for name in [n for n in files if n in sealed.files]:
                 manifest.check_file(folder, sealed, name)
             files = {name: path for name, path in files.items() if name in sealed.files}
+            fingerprint = str(sealed.notes.get("fingerprint", "")) if sealed.kind == "tokenizer" else ""
+            made_with = sealed.made_with.get("recipe", "")
         if not folder.joinpath(FILE).is_file():
             raise ArtifactError(f"{folder}: has no {FILE}; make one with nlpkit train-tokenizer")
         named = files.get(CONFIG_FILE)
         config = jsonfile.read(named) if named is not None and named.is_file() else {}
         try:
-            text = (folder / FILE).read_text(encoding="utf-8")
-            pre = _outside(text, files.get(RECIPE_FILE))
-            return cls(text, recipe=pre, config=config)
-        except (ArtifactError, UnicodeDecodeError, UsageError) as error:
+            beside = files.get(RECIPE_FILE)
+            recipe = Recipe.load(beside) if beside is not None and beside.is_file() else None
+            if made_with and made_with != (recipe.hash if recipe else ""):
+                raise ArtifactError("its recipe is not the one that it was made with (stop words differ)")
+            return cls(read(folder / FILE), recipe=recipe, config=config, fingerprint=fingerprint)
+        except (ArtifactError, UsageError) as error:
             raise ArtifactError(
                 f"{folder / FILE}: not a tokenizer: {error}; {manifest.remedy(folder)}"
             ) from error
@@ -87,18 +108,20 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        texts: Iterable[str | bytes],
         *,
         kind: str = "bpe",
         vocab_size: int = 8000,
         min_frequency: int | None = None,
         add_tokens: Sequence[str] = (),
         recipe: Recipe | None = None,
+        byte_fallback: bool = False,
     ) -> "Tokenizer":
         """Learn a tokenizer of a kind from texts (:func:`nlpkit.text.tokenizer_training.train`)."""
         from nlpkit.text.tokenizer_training import train
 
-        return train(texts, kind, vocab_size, min_frequency, tuple(add_tokens), recipe or Recipe())
+        added = tuple(add_tokens)
+        return train(texts, kind, vocab_size, min_frequency, added, recipe or Recipe(), byte_fallback)
 
     # ------------------------------------------------------------------ what it is
 
@@ -110,20 +133,21 @@ class Tokenizer:
             return "char" if type(self._raw.pre_tokenizer).__name__ == "Split" else "word"
         return {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}[name]
 
+    @functools.cached_property
+    def body(self) -> dict[str, Any]:
+        """The object in tokenizer.json, checked (:func:`nlpkit.text.tokenizer_file.parse`); not to be changed."""
+        return parse(self.text)
+
     @property
     def vocab_size(self) -> int:
-        """How many ids there are, special and added tokens included: one more than the largest id."""
-        if self._size < 0:
-            self._size = max(self._raw.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        return self._size
+        """How many ids there are, special and added tokens included; no id is left out."""
+        size: int = self._raw.get_vocab_size(with_added_tokens=True)
+        return size
 
-    @functools.cached_property
-    def definition(self) -> str:
-        """What of tokenizer.json decides the ids of a whole plain text, as JSON with sorted keys."""
-        body = json.loads(self._text)
-        for key in ("post_processor", "truncation", "padding"):
-            body.pop(key, None)
-        return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What of tokenizer.json decides the ids of a whole plain text."""
+        return {k: v for k, v in self.body.items() if k not in ("post_processor", "truncation", "padding")}
 
     @property
     def raw(self) -> Any:
@@ -134,7 +158,7 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """SHA-256 of what decides the ids: tokenizer.json without its template, and the recipe before it."""
         if not self._fingerprint:
-            canonical = self.definition
+            canonical = json.dumps(self.definition, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
             text = canonical + (self.recipe.hash if self.recipe else "")
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
@@ -218,29 +242,77 @@ class Tokenizer:
         special tokens too and takes tokens off the end of the longer part; :attr:`truncated` counts the texts
         that were cut. ``standardized``: the text has already been through the recipe.
         """
+        encoded = self.encodings(
+            texts, pairs=pairs, special=special, max_length=max_length, standardized=standardized
+        )
+        return [e.ids for e in encoded]
+
+    def encodings(
+        self,
+        texts: Sequence[str],
+        *,
+        pairs: Sequence[str] | None = None,
+        special: bool = False,
+        end: int | None = None,
+        max_length: int | None = None,
+        standardized: bool = False,
+        offsets: bool = False,
+    ) -> list[Encoded]:
+        """Like :meth:`encode`, with what is known of each token beside its id (``offsets``: also its characters).
+
+        ``end`` is put after each text; ``max_length`` counts it too.
+        """
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts, not one text")
         raw = self._raw
-        wanted = None if max_length is None else self._room(max_length, special, pairs is not None)
-        if wanted is None:
-            if raw.truncation is not None:
-                raw.no_truncation()
-        elif raw.truncation is None or raw.truncation["max_length"] != wanted:
-            raw.enable_truncation(wanted)
+        if max_length is not None:
+            least = 1 + (end is not None)
+            least += raw.num_special_tokens_to_add(pairs is not None) if special else 0
+            if max_length < least:
+                raise UsageError(
+                    f"max_length {max_length} leaves no room for text (at least {least} is needed)"
+                )
+        if raw.truncation is not None:
+            raw.no_truncation()  # a foreign tokenizer.json may cut; here it is said and counted
         if self._standardize and not standardized:
             texts = [self._standardize(t) for t in texts]
             pairs = None if pairs is None else [self._standardize(t) for t in pairs]
         rows: Any = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        encoded = raw.encode_batch_fast(rows, add_special_tokens=special)
-        if wanted is not None:
-            self.truncated += sum(1 for e in encoded if e.overflowing)
-        return [e.ids for e in encoded]
+        encode = raw.encode_batch if offsets else raw.encode_batch_fast
+        whole = pairs is not None or special or offsets
+        long = {} if whole else {i: t for i, t in enumerate(rows) if len(t) > long_texts.LONG}
+        with _library("the tokenizer fails on a text"):
+            short = ["" if i in long else text for i, text in enumerate(rows)] if long else rows
+            made = encode(short, add_special_tokens=special)
+            for i, text in long.items():
+                joined = self._encode_long(text)
+                made[i] = encode([text], add_special_tokens=special)[0] if joined is None else joined
+        encoded = [Encoded(e, max_length, end) for e in made]
+        if max_length is not None:
+            self.truncated += sum(1 for e in encoded if e.cut)
+        return encoded
 
-    def _room(self, max_length: int, special: bool, pair: bool) -> int:
-        least = 1 + (self._raw.num_special_tokens_to_add(pair) if special else 0)
-        if max_length < least:
-            raise UsageError(f"max_length {max_length} leaves no room for text (at least {least} is needed)")
-        return max_length
+    def _encode_long(self, text: str) -> "long_texts.Joined | None":
+        """A long text encoded in pieces; None when its ids could differ. The first run that is cut is told."""
+        if not long_texts.can_be_cut(self.body):
+            return None
+
+        def ids_of(piece: str) -> list[int]:
+            ids: list[int] = self._raw.encode_batch_fast([piece], add_special_tokens=False)[0].ids
+            return ids
+
+        made, cut = long_texts.encode(text, ids_of, self._all_ids)
+        if cut and not self._told:
+            self._told = True
+            console.warn(
+                f"a run of over {long_texts.LONG:,} characters without a space was encoded in pieces of that "
+                "length, and so are all such runs"
+            )
+        return made
+
+    @functools.cached_property
+    def _all_ids(self) -> list[int]:
+        return list(range(self.vocab_size))
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of token ids; special tokens are left out unless ``special``."""
@@ -263,8 +335,9 @@ class Tokenizer:
         """Write a sealed tokenizer folder: tokenizer.json (plain ids), its configuration, recipe and manifest."""
         with atomic.building(folder, force=force) as building:
             self.export(building, special=False)
-            about = {"kind": self.kind, "vocab_size": self.vocab_size, **(notes or {})}
-            made_with = {"recipe": self.recipe.hash} if self.recipe else {}
+            about = {"kind": self.kind, "vocab_size": self.vocab_size, "fingerprint": self.fingerprint}
+            about |= notes or {}
+            made_with = {"recipe": self.recipe_hash} if self.recipe_hash else {}
             manifest.seal(building, "tokenizer", made_with=made_with, notes=about)
 
     def export(self, folder: str | Path, *, special: bool = True) -> None:
@@ -274,15 +347,15 @@ class Tokenizer:
         exported with it expect of ``transformers.AutoTokenizer``. The fingerprint is the same either way.
         """
         folder = Path(folder)
-        text = self._text
+        text = self.text
         if self.ours:
-            body = json.loads(self._text)
+            body = json.loads(self.text)
             body["post_processor"] = json.loads(_template_text()) if special else None
-            text = json.dumps(body, ensure_ascii=False, indent=1)
+            text = json.dumps(body, ensure_ascii=False)  # indented it would take ten times as long
         (folder / FILE).write_text(text, encoding="utf-8")
         (folder / CONFIG_FILE).write_text(json.dumps(self._configuration(), indent=1), encoding="utf-8")
-        if self.recipe:
-            self.recipe.save(folder / RECIPE_FILE)
+        if self._whole_recipe:
+            self._whole_recipe.save(folder / RECIPE_FILE)
 
     def _configuration(self) -> dict[str, Any]:
         if not self.ours:
@@ -312,26 +385,25 @@ def _template_text() -> str:
     return json.dumps(json.loads(raw.to_str())["post_processor"])
 
 
-def _parse(text: str) -> Any:
+def _opened(text: str) -> Any:
     from tokenizers import Tokenizer as Raw
 
-    try:
+    with _library():
         return Raw.from_str(text)
-    except (
-        BaseException
-    ) as error:  # the library raises plain Exception, and its panics are no Exception at all
-        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-            raise
-        raise ArtifactError(str(error).split("\n")[0][:200]) from error
 
 
-def _outside(text: str, path: Path | None) -> Recipe | None:
-    """The recipe that is applied before the tokenizer: a recipe whose steps are not inside tokenizer.json."""
-    if path is None or not path.is_file():
-        return None
-    recipe = Recipe.load(path)
+@contextmanager
+def _library(what: str = "") -> Iterator[None]:
+    """Failures of the library as ours; it raises plain Exception, and its panics are no Exception at all."""
     try:
-        inside = json.loads(text).get("normalizer") is not None
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ArtifactError(str(error)) from error
-    return None if inside else recipe
+        yield
+    except BaseException as error:
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        raise ArtifactError(f"{what}: {error}".removeprefix(": ").split("\n")[0][:200]) from error
+
+
+def _standardizer(recipe: Recipe) -> Callable[[str], str]:
+    from nlpkit.text.standardize import Standardizer
+
+    return Standardizer(recipe)

@@ -17,6 +17,8 @@ from typing import Any
 
 from nlpkit import console
 from nlpkit.errors import DataError, NlpkitError, UsageError, did_you_mean
+from nlpkit.text.bpe_training import learn, lines_of
+from nlpkit.text.byte_fallback import SPELLING, check_byte_fallback, lossless, with_bytes
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
@@ -24,80 +26,126 @@ from nlpkit.text.tokenizer import SPECIALS, Tokenizer
 KINDS = ("bpe", "wordpiece", "unigram", "word", "char")
 LONGEST = 1000  # bytes of a run without space (or of space) that is learned from as one piece
 _RUN = re.compile(r"\S{251,}|\s{251,}")
+# Bytes as they can be part of a run: without white space, and of it (other than ASCII: of both).
+_RUNS = bytes(32 if bytes([b]).isspace() or 28 <= b < 32 else 120 for b in range(256))
+_SPACES = bytes(32 if bytes([b]).isspace() or 28 <= b < 32 or b > 127 else 120 for b in range(256))
 _ALPHABET = 1000  # characters that a WordPiece vocabulary starts from
 
 
 def train(
-    texts: Iterable[str],
+    texts: Iterable[str | bytes],
     kind: str,
     vocab_size: int,
     min_frequency: int | None,
     add_tokens: tuple[str, ...],
     recipe: Recipe,
+    byte_fallback: bool = False,
 ) -> Tokenizer:
     """A tokenizer learned from ``texts``, which are read once and never held in memory as a whole.
 
-    ``min_frequency`` is 2 for BPE and WordPiece and 1 for the other kinds unless given. ``add_tokens`` are whole
-    tokens that text is never cut within; they take the last ids.
+    A text is a document, or bytes: lines of UTF-8, a document each. ``min_frequency`` is 2 for BPE and WordPiece and
+    1 for the other kinds unless given. ``add_tokens`` are whole tokens that text is never cut within; they take the
+    last ids. ``byte_fallback`` (unigram) spells characters that the vocabulary lacks in bytes.
 
     :raises UsageError: an unknown kind, a vocabulary that is too small, a recipe that the kind cannot hold.
     :raises DataError: the texts are empty.
     """
     if kind not in KINDS:
         raise UsageError(f"unknown tokenizer kind {kind!r}{did_you_mean(kind, KINDS)}")
-    least = len(SPECIALS) + (256 if kind == "bpe" else 1)
+    if byte_fallback:
+        check_byte_fallback(kind)
+    in_bytes = kind == "bpe" or byte_fallback
+    least = len(SPECIALS) + (256 if in_bytes else 1) + (len(SPELLING) if byte_fallback else 0)
     learned = vocab_size - len(add_tokens)
     if learned < least:
-        why = "256 bytes and 6 special tokens" if kind == "bpe" else "6 special tokens and one more"
+        why = "256 bytes and 6 special tokens" if in_bytes else "6 special tokens and one more"
         raise UsageError(f"--vocab-size {vocab_size} is too small: a {kind} tokenizer starts from {why}")
     clash = sorted(set(add_tokens) & set(SPECIALS))
     if clash or any(not t.strip() for t in add_tokens) or len(set(add_tokens)) < len(add_tokens):
         raise UsageError(f"--add-tokens: {(clash or ['a token'])[0]} is empty, named twice or there already")
-    inside, outside = _placed(recipe, kind)
+    inside, outside = placed(recipe, kind)
     if outside:
-        texts = map(Standardizer(outside), texts)
+        texts = map(Standardizer(outside), lines_of(texts))
     frequency = min_frequency if min_frequency is not None else 2 if kind in ("bpe", "wordpiece") else 1
-    counted = _Counted(texts, capped=kind != "char")
-    raw = _learn(_untrained(kind, inside), kind, learned, frequency, counted)
-    if counted.characters == 0:
-        raise DataError("nothing to learn from: the input has no text; give it some")
+    counted = Counted(texts, capped=kind != "char")
+    raw = untrained(kind, inside)
+    if byte_fallback:
+        lossless(raw)
+        raw = with_bytes(_learn(raw, kind, learned - 256 - len(SPELLING), frequency, counted))
+    else:
+        raw = _learn(raw, kind, learned, frequency, counted)
+    counted.report()
     if add_tokens:
         from tokenizers import AddedToken
 
         raw.add_tokens([AddedToken(t, normalized=False) for t in add_tokens])
-    if counted.cut:
-        console.warn(f"{counted.cut:,} runs over {LONGEST:,} bytes were cut into pieces to learn from")
-    made = Tokenizer(raw.to_str(), recipe=outside)
+    made = Tokenizer(raw.to_str(), recipe=recipe)
     assert made.ours
     return made
 
 
-class _Counted:
+class Counted:
     """Texts with very long runs cut into pieces, counted as they pass."""
 
-    def __init__(self, texts: Iterable[str], capped: bool) -> None:
+    def __init__(self, texts: Iterable[str | bytes], capped: bool) -> None:
         self.texts, self.capped = texts, capped
         self.characters = self.cut = 0
 
     def __iter__(self) -> Iterator[str]:
-        for text in self.texts:
-            self.characters += len(text) if not text.isspace() else 0
-            if not self.capped or len(text) <= LONGEST // 4:
-                yield text
+        return lines_of(self.items())
+
+    def items(self) -> Iterator[str | bytes]:
+        """Documents and, where no line of them has to be cut, blocks of lines."""
+        for item in self.texts:
+            self.characters += len(item) if not item.isspace() else 0
+            if not self.capped or len(item) <= LONGEST // 4:
+                yield item
+            elif isinstance(item, str):
+                yield from self._pieces(item)
+            elif b"x" * 251 in item.translate(_RUNS) or b" " * 251 in item.translate(_SPACES):
+                yield from self._around(item)
+            else:
+                yield item
+
+    def report(self) -> None:
+        """Say what was cut.
+
+        :raises DataError: there was no text.
+        """
+        if self.characters == 0:
+            raise DataError("nothing to learn from: the input has no text; give it some")
+        if self.cut:
+            console.warn(f"{self.cut:,} runs over {LONGEST:,} bytes were cut into pieces to learn from")
+
+    def _around(self, block: bytes) -> Iterator[str | bytes]:
+        """A block of lines, parted where a line has to be cut."""
+        whole: list[bytes] = []
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            pieces = list(self._pieces(line.decode())) if len(line) > LONGEST // 4 else ()
+            if len(pieces) > 1:
+                if whole:
+                    yield b"\n".join(whole) + b"\n"
+                    whole = []
+                yield from pieces
+            else:
+                whole.append(line)
+        if whole:
+            yield b"\n".join(whole) + b"\n"
+
+    def _pieces(self, text: str) -> Iterator[str]:
+        start = 0
+        for run in _RUN.finditer(text):
+            size = LONGEST if run.group().isascii() else LONGEST // 4
+            if run.end() - run.start() <= size:
                 continue
-            start = 0
-            for run in _RUN.finditer(text):
-                size = LONGEST if run.group().isascii() else LONGEST // 4
-                if run.end() - run.start() <= size:
-                    continue
-                self.cut += 1
-                for at in range(run.start() + size, run.end(), size):
-                    yield text[start:at]
-                    start = at
-            yield text[start:]
+            self.cut += 1
+            for at in range(run.start() + size, run.end(), size):
+                yield text[start:at]
+                start = at
+        yield text[start:]
 
 
-def _placed(recipe: Recipe, kind: str) -> tuple[list[Any], Recipe | None]:
+def placed(recipe: Recipe, kind: str) -> tuple[list[Any], Recipe | None]:
     """The library's normalizers for a recipe, or (word tokenizers only) the recipe to be applied before."""
     if not recipe:
         return [], None
@@ -135,7 +183,8 @@ def _normalizers(step: str, recipe: Recipe) -> list[Any] | None:
     return table[step]() if step in table else None
 
 
-def _untrained(kind: str, inside: list[Any]) -> Any:
+def untrained(kind: str, inside: list[Any]) -> Any:
+    """A tokenizer of the library's with the split and decoder of a kind and the normalizers ``inside``."""
     from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
     from tokenizers import Tokenizer as Raw
 
@@ -167,7 +216,7 @@ def _untrained(kind: str, inside: list[Any]) -> Any:
     return raw
 
 
-def _learn(raw: Any, kind: str, size: int, frequency: int, texts: _Counted) -> Any:
+def _learn(raw: Any, kind: str, size: int, frequency: int, texts: Counted) -> Any:
     from tokenizers import AddedToken, pre_tokenizers, trainers
 
     # A mask takes the place of a word with its space: «the [MASK] sat» is masked just as in training.
@@ -176,7 +225,9 @@ def _learn(raw: Any, kind: str, size: int, frequency: int, texts: _Counted) -> A
         for s in SPECIALS
     ]
     options: dict[str, Any] = {"vocab_size": size, "special_tokens": special, "show_progress": False}
-    if kind == "bpe":
+    if kind == "bpe" and raw.normalizer is None:
+        learn(raw, texts.items(), special, size, frequency)
+    elif kind == "bpe":
         options |= {"min_frequency": frequency, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
         raw.train_from_iterator(texts, trainers.BpeTrainer(**options))
     elif kind == "wordpiece":
@@ -188,7 +239,7 @@ def _learn(raw: Any, kind: str, size: int, frequency: int, texts: _Counted) -> A
     return raw
 
 
-def _learn_unigram(raw: Any, options: dict[str, Any], texts: _Counted) -> None:
+def _learn_unigram(raw: Any, options: dict[str, Any], texts: Counted) -> None:
     from tokenizers import trainers
 
     try:
@@ -205,7 +256,7 @@ def _learn_unigram(raw: Any, options: dict[str, Any], texts: _Counted) -> None:
         ) from error
 
 
-def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: _Counted) -> Any:
+def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: Counted) -> Any:
     """WordPiece that is the same every time.
 
     The library numbers the continuation characters (``##a``) in the order of a randomly seeded hash table, and

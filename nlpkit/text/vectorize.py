@@ -23,6 +23,7 @@ from nlpkit import console
 from nlpkit.errors import ArtifactError, DataError, UsageError, did_you_mean
 from nlpkit.store import atomic
 from nlpkit.text.documents import Document, read_documents, required
+from nlpkit.text.labels import Labels
 from nlpkit.text.ngrams import Counted, Spool, Terms, blocks, learn
 from nlpkit.text.records import json_line, record_of, writing
 from nlpkit.text.vocabulary import Vocabulary, Words, beside, words_again, words_of
@@ -120,13 +121,16 @@ class Matrix:
             if self.mode == "one-hot":
                 _member(archive, "document_starts", self.starts)
 
-    def write_svmlight(self, file: IO[bytes]) -> None:
-        """Write a line a row: a label of 0 (it is not known), then ``column:value``, columns counted from 1."""
+    def write_svmlight(self, file: IO[bytes], labels: Sequence[str] | None = None) -> None:
+        """Write a line a row: its document's label (N; else 0), then ``column:value``, columns counted from 1."""
+        per = np.diff(self.starts).tolist()
+        known = ["0"] * len(per) if labels is None else labels
+        first = (label for label, rows in zip(known, per, strict=True) for _ in range(rows))
         for filled, columns, values in self.rows():
             cells = [f"{c}:{v!r}" for c, v in zip((columns + 1).tolist(), values.tolist(), strict=True)]
             at = 0
             for size in filled.tolist():
-                file.write((" ".join(["0", *cells[at : at + size]]) + "\n").encode())
+                file.write((" ".join([next(first), *cells[at : at + size]]) + "\n").encode())
                 at += size
 
     def write_jsonl(self, file: IO[bytes], records: Iterable[dict[str, Any]]) -> None:
@@ -312,14 +316,15 @@ def vectorize(
     min_df: int | None = None,
     unknown: bool = False,
     vocabulary: Vocabulary | None = None,
+    label_field: str | None = None,
     force: bool = False,
     input_format: str | None = None,
     **reading: Any,
 ) -> dict[str, int]:
     """Write the document-term matrix of ``paths`` and its vocabulary; its rows, columns and entries.
 
-    ``words`` None: those of ``vocabulary``, or else of the default recipe. ``reading`` goes to
-    :func:`~nlpkit.text.documents.read_documents`.
+    ``words`` None: those of ``vocabulary``, or else of the default recipe. ``label_field``: the field with the labels
+    of svmlight. ``reading`` goes to :func:`~nlpkit.text.documents.read_documents`.
 
     :raises DataError: no documents, or no term is left. The other errors are those of :func:`matrix`.
     """
@@ -328,6 +333,8 @@ def vectorize(
         raise UsageError(f"--format {form!r} is not known{did_you_mean(form, FORMATS)}")
     if form == "npz" and not output.endswith(".npz"):
         raise UsageError(f"{output}: a matrix is named NAME.npz (or choose --format svmlight or jsonl)")
+    if label_field is not None and form != "svmlight":
+        raise UsageError("--label-field is for svmlight; add --format svmlight or leave it out")
     if vocabulary is not None and (vocab_size is not None or min_df is not None or unknown):
         raise UsageError("--vocabulary has its columns; leave out --vocab-size, --min-df and --unknown")
     if vocabulary is not None and ngrams not in (None, vocabulary.ngrams):
@@ -340,8 +347,11 @@ def vectorize(
     for path in files:
         atomic.refuse_existing(path, force)
     records = Records() if form == "jsonl" else None
+    labels = Labels(label_field, vocabulary.labels if vocabulary else ()) if label_field is not None else None
     documents = required(read_documents(paths, format=input_format, **reading), paths)
-    texts = ([d.text for d in block] for block in blocks(records.keep(documents) if records else documents))
+    for kept in (records, labels):
+        documents = kept.keep(documents) if kept is not None else documents
+    texts = ([d.text for d in block] for block in blocks(documents))
     made = matrix(
         texts, words, mode=mode, ngrams=ngrams or (1, 1), vocab_size=vocab_size, min_df=min_df or 1,
         unknown=unknown, vocabulary=vocabulary,
@@ -350,13 +360,17 @@ def vectorize(
         if form == "npz":
             made.save(output)
         else:
+            numbers = labels.numbers() if labels is not None else None
+            made.vocabulary.labels = tuple(labels.names) if labels is not None else made.vocabulary.labels
             with writing(output, force) as file:
                 if records is None:
-                    made.write_svmlight(file)
+                    made.write_svmlight(file, numbers)
                 else:
                     made.write_jsonl(file, records)
         if files:
             made.vocabulary.save(*files[1:])
+        if labels is not None and labels.names:
+            console.note(f"{output}: {labels.summary()}")
         return {"rows": made.shape[0], "columns": made.shape[1], "entries": made.entries}
 
 

@@ -24,10 +24,11 @@ from nlpkit.text.compression import SUFFIXES
 from nlpkit.text.ngrams import Terms, terms_of
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
+from nlpkit.text.token_names import names_of
 from nlpkit.text.tokenizer import Tokenizer
+from nlpkit.text.word_ids import WordIds
 
 ANALYZERS = ("word", "char")
-_CONTROL = re.compile("[\x00-\x20]")
 
 
 class Words(Protocol):
@@ -63,8 +64,8 @@ class RecipeWords:
     """The words between spaces of the text that a recipe has standardized.
 
     >>> words = RecipeWords(Recipe.DEFAULT)
-    >>> words.ids(["The cat.", "the"])[0].tolist()
-    [0, 1, 0]
+    >>> words.names(words.ids(["The cat.", "the"])[0].tolist())
+    ['the', 'cat', 'the']
     """
 
     joint = " "
@@ -75,25 +76,20 @@ class RecipeWords:
         if steps[-1:] == ("collapse-space",):  # the split at spaces does it
             steps = steps[:-1]
         self._standardize = Standardizer(Recipe(steps, recipe.stopwords))
-        self._known: defaultdict[str, int] = defaultdict()
-        self._known.default_factory = self._known.__len__
+        self._words = WordIds()
 
     @property
     def size(self) -> int:
         """How many words there have been."""
-        return len(self._known)
+        return len(self._words)
 
     def ids(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (P,) of all texts, end to end, and how many each text has (D,)."""
-        find, rows = self._known.__getitem__, [np.empty(0, np.int64)]
-        for text in texts:  # one at a time: its words are looked up while they are in the processor's cache
-            split = self._standardize(text).split()
-            rows.append(np.fromiter(map(find, split), np.int64, len(split)))
-        return np.concatenate(rows), np.fromiter(map(len, rows[1:]), np.int64, len(texts))
+        return self._words([self._standardize(text) for text in texts])
 
     def names(self, ids: Sequence[int]) -> list[str]:
         """Words."""
-        every = list(self._known)
+        every = self._words.names
         return [every[i] for i in ids]
 
 
@@ -128,17 +124,7 @@ class TokenizerWords:
         self.made_with = {"analyzer": "word", "tokenizer": tokenizer.fingerprint, "recipe": ""}
         self.size = tokenizer.vocab_size
         self._tokenizer = tokenizer
-        drawn = {" ": "▁"}
-        named = [
-            _CONTROL.sub(lambda m: drawn.get(m[0], chr(0x2400 + ord(m[0]))), tokenizer.id_to_token(i))
-            for i in range(self.size)
-        ]
-        taken: set[str] = set()
-        for i, name in enumerate(named):
-            if name in taken:  # a token of its own may be drawn like this one
-                named[i] = f"{name}#{i}"
-            taken.add(named[i])
-        self._names = named
+        self._names = names_of(tokenizer)
 
     def ids(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (P,) of all texts, end to end, and how many each text has (D,)."""
@@ -172,7 +158,10 @@ def words_of(
 
 @dataclass
 class Vocabulary:
-    """Terms with what weights need (``documents`` N, ``mean_length`` in terms, ``unknown_df``) and what made them."""
+    """Terms with what weights need (``documents`` N, ``mean_length`` in terms, ``unknown_df``) and what made them.
+
+    ``labels``: the names of the classes 0, 1, … of an svmlight file, where they are text.
+    """
 
     terms: Terms
     made_with: dict[str, Any]
@@ -181,6 +170,7 @@ class Vocabulary:
     documents: int
     mean_length: float
     unknown_df: int = 0
+    labels: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -218,6 +208,8 @@ class Vocabulary:
             "documents": self.documents, "mean_length": self.mean_length,
             "file": text.name, "sha256": digest.hexdigest(),
         }  # fmt: skip
+        if self.labels:
+            body["labels"] = list(self.labels)
         body["checksum"] = _checksum(body)
         atomic.write_bytes(about, (json.dumps(body, indent=1) + "\n").encode())
 
@@ -256,6 +248,7 @@ class Vocabulary:
             body["documents"],
             body["mean_length"],
             body["unknown_df"],
+            tuple(body.get("labels", ())),
         )
 
 

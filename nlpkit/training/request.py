@@ -7,6 +7,7 @@ from typing import Any
 
 from nlpkit import config as plain
 from nlpkit import registry
+from nlpkit.core.families import Sizes
 from nlpkit.errors import UsageError, did_you_mean
 from nlpkit.training.settings import TrainConfig
 
@@ -43,7 +44,13 @@ class Request:
         named = self.tables["input"]
         return [
             p
-            for p in (*named["data"], named["valid"], named["tokenizer"], named["from"])
+            for p in (
+                *(named["data"]),
+                named["valid"],
+                named["tokenizer"],
+                named["from"],
+                named.get("init_embeddings", ""),
+            )
             if p not in ("", "-")
         ]
 
@@ -56,6 +63,7 @@ def request(
     overrides: Sequence[str] = (),
     tokenizer: str | Path | None = None,
     start_from: str | Path | None = None,
+    init_embeddings: str | Path | None = None,
     valid: str | Path | None = None,
     flags: Mapping[str, Any] | None = None,
     data_class: type[Any],
@@ -84,7 +92,12 @@ def request(
     if explicit["train"].get("steps") and "epochs" not in explicit["train"]:
         explicit["train"]["epochs"] = 0.0
     paths = [data] if isinstance(data, str | Path) else list(data)
-    named = {"tokenizer": tokenizer, "from": start_from, "valid": valid}
+    named = {
+        "tokenizer": tokenizer,
+        "from": start_from,
+        "init_embeddings": init_embeddings,
+        "valid": valid,
+    }
     explicit["input"] = {**explicit.get("input", {}), **{k: str(v) for k, v in named.items() if v}}
     if paths:
         explicit["input"]["data"] = [str(p) for p in paths]
@@ -94,9 +107,11 @@ def request(
     if stray:
         raise UsageError(f"unknown table {stray[0]!r}{did_you_mean(stray[0], TABLES)}")
     inputs = {"data": [], "valid": "", "tokenizer": "", "from": ""}
-    odd = [k for k in tables["input"] if k not in inputs]
+    # init_embeddings stands in [input] only where it is used: runs that began before it was known still go on.
+    known_inputs = (*inputs, "init_embeddings")
+    odd = [k for k in tables["input"] if k not in known_inputs]
     if odd:
-        raise UsageError(f"unknown key 'input.{odd[0]}'{did_you_mean(odd[0], inputs)}")
+        raise UsageError(f"unknown key 'input.{odd[0]}'{did_you_mean(odd[0], known_inputs)}")
     inputs |= tables["input"]
     if not inputs["data"]:
         raise UsageError("nothing to train on: pass --data (or input.data in the configuration)")
@@ -105,6 +120,13 @@ def request(
         "data": data_class,
         "model": registry.module(kind).Config,
     }
+    if inputs.get("init_embeddings"):
+        if inputs["from"]:
+            raise UsageError("--init-embeddings and --from both say how the weights begin; leave one out")
+        if not issubclass(classes["model"], Sizes):
+            raise UsageError(
+                f"--init-embeddings: a {kind} reads no text and has no token embeddings; leave it out"
+            )
     for table, cls in classes.items():  # a wrong key of a file is told with the file
         known = [f.name for f in fields(cls)]
         wrong = [k for k in given.get(table, {}) if k not in known]

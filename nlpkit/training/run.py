@@ -71,6 +71,14 @@ class Run:
         """Write config.toml: all that was asked for and all that was decided."""
         atomic.write_bytes(self.folder / "config.toml", config.to_toml(values).encode())
 
+    def made_with(self, **artefacts: str) -> dict[str, str]:
+        """Fingerprints of the artefacts that the weights began at; those that are given are added to origin.json."""
+        origin = read_origin(self.folder)
+        known = {**origin.get("made_with", {}), **artefacts}
+        if artefacts:
+            self.write_json("origin.json", {**origin, "made_with": known})
+        return known
+
     def metric(self, record: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl; written within a second, durable at the next checkpoint."""
         self._held.append(lines.pack_record(record))

@@ -7,7 +7,6 @@ Words outside the vocabulary leave no gap, as in the authors' own program (Penni
 
 import hashlib
 import math
-from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,8 @@ import numpy as np
 
 from nlpkit import console
 from nlpkit.errors import DataError
+from nlpkit.text.documents import batches
+from nlpkit.text.word_ids import WordIds
 from nlpkit.vectors.kernels import END, count_rows, occurrences
 
 PIECE = 1 << 20  # ids that are handled at a time
@@ -89,37 +90,25 @@ def read(
     memory up to ``limit`` bytes and is a file in ``folder`` beyond. A text without words, or a vocabulary that
     ``min_count`` leaves empty, is a :class:`~nlpkit.errors.DataError`.
     """
-    number: defaultdict[str, int] = defaultdict()
-    number.default_factory = number.__len__  # an unseen word gets the next free id
-    lookup = number.__getitem__
+    words = WordIds()
     spool = Spool(folder, "words", np.int32, limit)
+    spool.add(0, np.array([END], np.int32))
     counts = np.zeros(0, np.int64)
     digest = hashlib.sha256()
-    buffer = array("i", [END])
     documents = 0
-
-    def put_away() -> None:
-        nonlocal counts, buffer
-        piece = np.frombuffer(buffer, np.int32)
-        found = np.bincount(piece[piece >= 0], minlength=len(number))
-        found[: len(counts)] += counts
-        counts = found
-        digest.update(piece.tobytes())
-        spool.add(0, piece)
-        buffer = array("i")
-
     with console.progress("reading", unit="documents") as bar:
-        for text in texts:
-            buffer.extend(map(lookup, standardize(text).split()))
-            buffer.append(END)
-            documents += 1
-            if len(buffer) >= PIECE:
-                put_away()
-            if documents % 1024 == 0:
-                bar.advance(1024)
-    put_away()
-    seen = list(number)
-    number.clear()
+        for batch in batches(texts):
+            ids, sizes = words([standardize(text) for text in batch])
+            found = np.bincount(ids, minlength=len(words))
+            found[: len(counts)] += counts
+            counts = found
+            piece = np.insert(ids, np.cumsum(sizes), END).astype(np.int32)
+            digest.update(piece.tobytes())
+            spool.add(0, piece)
+            documents += len(batch)
+            bar.advance(len(batch))
+    seen = words.names
+    del words
     digest.update("\n".join(seen).encode("utf-8", "surrogatepass"))
     if not seen:
         raise DataError(f"no words in the input ({documents} documents); GloVe needs text to count")

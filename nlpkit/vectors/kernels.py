@@ -81,6 +81,9 @@ def count_rows(
     begin = 0
     written = 0
     for row in range(ends.shape[0]):
+        before = written
+        # A row that can touch every column needs no bits to find those that it did touch.
+        dense = (ends[row] - begin) * (2 * window if right else window) >= vocabulary
         for at in range(begin, ends[row]):
             place = positions[at]
             for distance in range(window):
@@ -88,17 +91,25 @@ def count_rows(
                 if other < 0:
                     break
                 sums[other] += weights[distance]
-                seen[other >> 6] |= one << np.uint64(other & 63)
+                if not dense:
+                    seen[other >> 6] |= one << np.uint64(other & 63)
             if right:
                 for distance in range(window):
                     other = stream[place + distance + 1]
                     if other < 0:
                         break
                     sums[other] += weights[distance]
-                    seen[other >> 6] |= one << np.uint64(other & 63)
+                    if not dense:
+                        seen[other >> 6] |= one << np.uint64(other & 63)
         begin = ends[row]
-        before = written
-        for group in range(seen.shape[0]):
+        if dense:
+            for other in range(vocabulary):
+                if sums[other] != 0.0:
+                    columns[written] = other
+                    counts[written] = sums[other] / unit
+                    sums[other] = 0.0
+                    written += 1
+        for group in range(0 if dense else seen.shape[0]):
             bits = seen[group]
             if bits:
                 seen[group] = 0
@@ -111,6 +122,52 @@ def count_rows(
                     written += 1
         sizes[row] = written - before
     return written
+
+
+@compiled()
+def deal_out(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    counts: np.ndarray,
+    row_part: np.ndarray,
+    column_part: np.ndarray,
+    ends: np.ndarray,
+    records: np.ndarray,
+) -> None:
+    """Write nonzeros (N,) to ``records`` (N, 3) int32 (row, column, the bits of the count), block after block.
+
+    The block of a nonzero is ``row_part[row] + column_part[column]``; those of a block keep their order. ``ends``
+    (blocks + 1,) int64 comes as zeros and leaves as where each block ends.
+    """
+    for n in range(rows.shape[0]):
+        ends[row_part[rows[n]] + column_part[columns[n]] + 1] += 1
+    for block in range(1, ends.shape[0]):
+        ends[block] += ends[block - 1]
+    for n in range(rows.shape[0]):
+        block = row_part[rows[n]] + column_part[columns[n]]
+        at = ends[block]
+        records[at, 0] = rows[n]
+        records[at, 1] = columns[n]
+        records[at, 2] = counts[n]
+        ends[block] = at + 1
+
+
+@compiled()
+def shuffle(records: np.ndarray, seed: np.uint64, pairs: np.ndarray, counts: np.ndarray) -> None:
+    """``records`` (N, 3) in a random order: row and column to ``pairs`` (N, 2), the third to ``counts`` (N,).
+
+    Fisher-Yates from the inside out (Knuth, TAOCP 2, §3.4.2), random numbers by SplitMix64 (Steele, Lea, Flood 2014)
+    made a place below n + 1 by multiplication (Lemire 2019; its bias is below 2^-32 for a block of any size here).
+    """
+    state = seed
+    for n in range(records.shape[0]):
+        state += np.uint64(0x9E3779B97F4A7C15)
+        mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed = (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(32)
+        place = (mixed * np.uint64(n + 1)) >> np.uint64(32)
+        pairs[n, 0], pairs[n, 1], counts[n] = pairs[place, 0], pairs[place, 1], counts[place]
+        pairs[place, 0], pairs[place, 1], counts[place] = records[n, 0], records[n, 1], records[n, 2]
 
 
 @compiled(fastmath=FAST, error_model="numpy")
@@ -156,4 +213,186 @@ def descend(
         context_sums[size] += step * step
         word[size] -= step / np.sqrt(word_sums[size])
         context[size] -= step / np.sqrt(context_sums[size])
+    return 0.5 * total
+
+
+@compiled()
+def residuals(
+    pairs: np.ndarray, logs: np.ndarray, words: np.ndarray, contexts: np.ndarray, out: np.ndarray
+) -> None:
+    """``out`` (N,) float32 = w·ŵ + b + b̂ - log X of ``pairs`` (N, 2) and ``logs`` (N,); the tables stay."""
+    size = words.shape[1] // 2 - 1
+    for n in range(pairs.shape[0]):
+        word = words[pairs[n, 0]]
+        context = contexts[pairs[n, 1]]
+        error = word[size] + context[size] - logs[n]
+        for k in range(size):
+            error += word[k] * context[k]
+        out[n] = error
+
+
+@compiled()
+def alias_tables(masses: np.ndarray, starts: np.ndarray, thresholds: np.ndarray, aliases: np.ndarray) -> None:
+    """Walker's alias tables (1977), built as Vose does (1991), one for each run [starts[t], starts[t + 1]) of masses.
+
+    ``masses`` (N,) ≥ 0 need not sum to one. To draw from a run, draw a column c of it evenly and u from [0, 1): the
+    column itself where u < thresholds[c], else aliases[c], which counts from the run's start. A run whose masses
+    are all 0 gets thresholds of 1: whoever draws must not choose it.
+    """
+    for table in range(starts.shape[0] - 1):
+        first, last = starts[table], starts[table + 1]
+        count = last - first
+        total = 0.0
+        for n in range(first, last):
+            total += masses[n]
+        if not total > 0.0:
+            for n in range(count):
+                thresholds[first + n] = 1.0
+                aliases[first + n] = n
+            continue
+        left = np.empty(count, np.float64)
+        waiting = np.empty(count, np.int32)  # columns below average from the front, the others from the back
+        low, high = 0, count
+        for n in range(count):
+            left[n] = masses[first + n] * count / total
+            if left[n] < 1.0:
+                waiting[low] = n
+                low += 1
+            else:
+                high -= 1
+                waiting[high] = n
+        while low > 0 and high < count:
+            low -= 1
+            small, large = waiting[low], waiting[high]
+            thresholds[first + small] = left[small]
+            aliases[first + small] = large
+            left[large] = (left[large] + left[small]) - 1.0
+            if left[large] < 1.0:
+                high += 1
+                waiting[low] = large
+                low += 1
+        for n in range(low):  # rounding alone leaves these
+            thresholds[first + waiting[n]] = 1.0
+            aliases[first + waiting[n]] = waiting[n]
+        for n in range(high, count):
+            thresholds[first + waiting[n]] = 1.0
+            aliases[first + waiting[n]] = waiting[n]
+
+
+@compiled(inline="always")
+def _mixed(state: np.uint64) -> np.uint64:
+    """SplitMix64's number for a state (Steele, Lea, Flood 2014)."""
+    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@compiled()
+def _drawn(bits: np.uint64, first: int, count: int, thresholds: np.ndarray, aliases: np.ndarray) -> Any:
+    """The place that 64 random bits draw from the run of an alias table that begins at ``first``."""
+    column = np.int64(((bits >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32))
+    if np.float64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32 < thresholds[first + column]:
+        return first + column
+    return first + aliases[first + column]
+
+
+@compiled()
+def draw_triples(
+    first: int,
+    second: int,
+    share: float,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    masses: np.ndarray,
+    context_thresholds: np.ndarray,
+    context_aliases: np.ndarray,
+    pairs: np.ndarray,
+    targets: np.ndarray,
+    state: np.uint64,
+    triples: np.ndarray,
+    ratios: np.ndarray,
+) -> np.uint64:
+    """Fill ``triples`` (N, 3) int32 with (i, s, g) and ``ratios`` (N,) with log X_ig - log X_sg; the next state.
+
+    Drawn from two blocks of one context part as if they were one: with their masses m_ig, the pair (i, g) comes in
+    proportion to m_ig, then s to m_sg. ``share`` of the mass is the first's. The C contexts ``ids`` (C,) of a block
+    stand from ``first`` or ``second`` on in ``starts``, ``masses`` and the alias tables of contexts; their nonzeros in
+    ``pairs`` (word, alias) and ``targets`` (log X, threshold).
+    """
+    count = ids.shape[0]
+    aliases, thresholds = pairs[:, 1], targets[:, 1]
+    for n in range(triples.shape[0]):
+        state += np.uint64(0x9E3779B97F4A7C15)
+        bits = _mixed(state)
+        block = first if np.float64(bits >> np.uint64(32)) * 2.0**-32 < share else second
+        fraction = np.float64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
+        state += np.uint64(0x9E3779B97F4A7C15)
+        run = _drawn(_mixed(state), block, count, context_thresholds, context_aliases)
+        context = run - block
+        state += np.uint64(0x9E3779B97F4A7C15)
+        one = _drawn(_mixed(state), starts[run], starts[run + 1] - starts[run], thresholds, aliases)
+        here = masses[first + context]
+        run = (first if fraction * (here + masses[second + context]) < here else second) + context
+        state += np.uint64(0x9E3779B97F4A7C15)
+        other = _drawn(_mixed(state), starts[run], starts[run + 1] - starts[run], thresholds, aliases)
+        triples[n, 0], triples[n, 1], triples[n, 2] = pairs[one, 0], pairs[other, 0], ids[context]
+        ratios[n] = targets[one, 0] - targets[other, 0]
+    return state
+
+
+@compiled(fastmath=FAST, error_model="numpy")
+def descend_triples(
+    triples: np.ndarray,
+    ratios: np.ndarray,
+    words: np.ndarray,
+    contexts: np.ndarray,
+    rate: np.float32,
+    clip: np.float32,
+    biased: bool,
+) -> float:
+    """One AdaGrad step a triple, in order; the sum of the losses ½·((w_i - w_s)·ŵ_g + b_i - b_s - r)² before each.
+
+    ``triples`` (N, 3) int32 (i, s, g), ``ratios`` (N,) float32 r. Without ``biased`` there is no b. The error is cut to
+    ±``clip`` in a step. Steps are those of :func:`descend`.
+    """
+    size = words.shape[1] // 2 - 1
+    half = size + 1
+    total = 0.0
+    for n in range(triples.shape[0]):
+        if triples[n, 0] == triples[n, 1]:
+            continue  # both sides are 0
+        word = words[triples[n, 0]][:half]
+        word_sums = words[triples[n, 0]][half:]
+        other = words[triples[n, 1]][:half]
+        other_sums = words[triples[n, 1]][half:]
+        context = contexts[triples[n, 2]][:half]
+        context_sums = contexts[triples[n, 2]][half:]
+        error = -ratios[n]
+        if biased:
+            error += word[size] - other[size]
+        for k in range(size):
+            error += (word[k] - other[k]) * context[k]
+        total += error * error
+        if error > clip:  # a comparison, so that what is not a number stays so
+            error = clip
+        elif error < -clip:
+            error = -clip
+        step = rate * error
+        for k in range(size):
+            for_word = step * context[k]
+            for_context = step * (word[k] - other[k])
+            word_sum = word_sums[k] + for_word * for_word
+            other_sum = other_sums[k] + for_word * for_word
+            context_sum = context_sums[k] + for_context * for_context
+            word[k] -= for_word / np.sqrt(word_sum)
+            other[k] += for_word / np.sqrt(other_sum)
+            context[k] -= for_context / np.sqrt(context_sum)
+            word_sums[k] = word_sum
+            other_sums[k] = other_sum
+            context_sums[k] = context_sum
+        if biased:
+            word_sums[size] += step * step
+            other_sums[size] += step * step
+            word[size] -= step / np.sqrt(word_sums[size])
+            other[size] += step / np.sqrt(other_sums[size])
     return 0.5 * total

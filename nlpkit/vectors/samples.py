@@ -6,7 +6,8 @@ threads may run them at once and the result is that of any order (Gemulla, Nijka
 A block's two tables are small enough to stay in a processor's cache, which is worth more than the threads.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from nlpkit.vectors.counting import Spool
+from nlpkit.vectors.kernels import deal_out, shuffle
 
+Nonzeros = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows and columns int32, values float32
 LEAST_PARTS, MOST_PARTS = 8, 32
 PART_BYTES = 3 << 19  # what a part of one table should take: two of them fit in a core's second-level cache
-RECORD = np.dtype([("row", np.int32), ("column", np.int32), ("count", np.float32)])
 
 
 @dataclass(frozen=True)
 class Samples:
     """``pairs`` (N, 2) int32: word and context; ``targets`` (N, 2) float32: log X and f(X); block after block.
 
+    (For triples their second columns are alias tables: :mod:`nlpkit.vectors.ratio`.)
     Block ``p * parts + q`` is [offsets[b], offsets[b + 1]).
     """
 
@@ -49,7 +52,7 @@ def deal(vocabulary: int, parts: int) -> np.ndarray:
 
 
 def arrange(
-    blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    blocks: Iterable[Nonzeros],
     folder: Path,
     *,
     vocabulary: int,
@@ -62,48 +65,83 @@ def arrange(
 ) -> Samples:
     """The samples of an iterable of (rows, columns, values), each block in a random order drawn from ``seed``.
 
-    Weights are f(X) = min(1, (X / x_max)^alpha) (eq. 9). Past ``limit`` bytes the samples are files in ``folder``.
+    Past ``limit`` bytes the samples are files in ``folder``.
+    """
+
+    def fill(block: int, records: np.ndarray, pairs: np.ndarray, targets: np.ndarray) -> None:
+        bits = np.empty(len(records), np.int32)
+        drawn = np.random.SeedSequence([seed, 1, block]).generate_state(1, np.uint64)[0]
+        shuffle(records, drawn, pairs, bits)
+        counts = bits.view(np.float32)
+        np.log(counts, out=targets[:, 0])
+        targets[:, 1] = weights(counts, x_max, alpha)
+
+    return dealt(blocks, folder, fill, vocabulary=vocabulary, parts=parts, jobs=jobs, limit=limit)
+
+
+def weights(counts: np.ndarray, x_max: float, alpha: float) -> np.ndarray:
+    """f(X) = min(1, (X / x_max)^alpha) (Pennington et al. 2014, eq. 9) of float32 counts."""
+    return np.minimum(np.float32(1.0), (counts / np.float32(x_max)) ** np.float32(alpha))
+
+
+def dealt(
+    blocks: Iterable[Nonzeros],
+    folder: Path,
+    fill: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None],
+    *,
+    vocabulary: int,
+    parts: int,
+    jobs: int = 1,
+    limit: int = 1 << 29,
+) -> Samples:
+    """The nonzeros of an iterable of (rows, columns, values), dealt into blocks.
+
+    ``fill`` gets the number of a block, its records (n, 3) int32 (row, column, the bits of the count) in the order
+    of rows, and its part of ``pairs`` and ``targets`` to write. Past ``limit`` bytes these are files in ``folder``.
     """
     part = deal(vocabulary, parts)
-    spool = Spool(folder, "block", RECORD, limit // 2)
+    row_part = part * parts
+    spool = Spool(folder, "block", np.int32, limit // 2)
     sizes = np.zeros(parts * parts, np.int64)
     for rows, columns, values in blocks:
-        key = (part[rows] * parts + part[columns]).astype(np.uint16)
-        order = np.argsort(key, kind="stable")
-        records = np.empty(len(rows), RECORD)
-        records["row"], records["column"], records["count"] = rows[order], columns[order], values[order]
-        found = np.bincount(key, minlength=parts * parts)
-        ends = np.cumsum(found)
-        for block in np.flatnonzero(found).tolist():
-            spool.add(block, records[ends[block] - found[block] : ends[block]].copy())
-        sizes += found
+        records = np.empty((len(rows), 3), np.int32)
+        ends = np.zeros(parts * parts + 1, np.int64)
+        deal_out(rows, columns, values.view(np.int32), row_part, part, ends, records)
+        starts = np.concatenate([[0], ends[:-2]])
+        for block in np.flatnonzero(ends[:-1] > starts).tolist():
+            spool.add(block, records[starts[block] : ends[block]])
+        sizes += ends[:-1] - starts
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     total = int(offsets[-1])
     pairs = _table(folder / "pairs.bin", total, np.int32, limit)
     targets = _table(folder / "targets.bin", total, np.float32, limit)
 
-    def fill(block: int) -> None:
-        records = np.asarray(taken.pop(block))
-        order = np.random.default_rng([seed, 1, block]).permutation(len(records))
+    def fill_one(block: int) -> None:
         place = slice(offsets[block], offsets[block + 1])
-        shuffled = records[order]
-        pairs[place, 0], pairs[place, 1] = shuffled["row"], shuffled["column"]
-        np.log(shuffled["count"], out=targets[place, 0])
-        targets[place, 1] = np.minimum(1.0, (shuffled["count"] / np.float32(x_max)) ** np.float32(alpha))
+        fill(block, np.asarray(taken.pop(block)).reshape(-1, 3), pairs[place], targets[place])
 
     taken: dict[int, np.ndarray] = {}
     with ThreadPoolExecutor(jobs) as pool:
         for row in range(0, parts * parts, parts):
             for block in range(row, row + parts):
                 taken[block] = spool.take(block)
-            list(pool.map(fill, range(row, row + parts)))
+            list(pool.map(fill_one, range(row, row + parts)))
             for block in range(row, row + parts):
                 spool.drop(block)
     return Samples(pairs, targets, offsets, parts)
 
 
 def _table(path: Path, rows: int, dtype: type, limit: int) -> np.ndarray:
-    """A new (rows, 2) array: in memory, or a map of a file when two such would pass ``limit`` bytes."""
+    """A new (rows, 2) array: in memory, or a map of a file when two such would pass ``limit`` bytes.
+
+    The file gets its place on the disk at once: a map of one that does not fit would end the process when written to.
+    """
     if 16 * rows <= limit or not rows:
         return np.empty((rows, 2), dtype)
-    return np.asarray(np.memmap(path, dtype, "w+", shape=(rows, 2)))
+    with open(path, "wb") as file:
+        size = 2 * np.dtype(dtype).itemsize * rows
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    return np.asarray(np.memmap(path, dtype, "r+", shape=(rows, 2)))

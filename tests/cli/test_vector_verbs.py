@@ -139,8 +139,11 @@ def test_words_from_stdin(folder, monkeypatch, capfd):
 
 
 def test_unknown_words_and_forms(folder, capfd):
-    assert run(["vectors", "nearest", str(folder), "quene"]) == 2
-    assert "did you mean 'queen'" in capfd.readouterr().err
+    for words in (["nearest"], ["analogy", "king", "queen"], ["similarity", "king"], ["calc"]):
+        assert run(["vectors", words[0], str(folder), *words[1:], "quene"]) == 1
+        err = capfd.readouterr().err
+        assert "did you mean 'queen'" in err
+        assert len(err.splitlines()) == 1
     assert run(["vectors", "nearest", str(folder), "cat", "--json", "--jsonl"]) == 2
     assert run(["vectors", "similarity", str(folder / "none"), "a", "b"]) == 2
     assert run(["vectors", "similarity", str(folder.parent), "a", "b"]) == 4
@@ -153,9 +156,152 @@ def test_analogy_and_similarity(folder, capfd):
     assert (found["a"], found["b"], found["c"]) == ("cat", "dog", "king")
     assert [w["word"] for w in found["words"]] == [w for w, _ in vectors.analogy("cat", "dog", "king", 3)]
     assert run(["vectors", "analogy", str(folder), "cat", "dog", "king", "-k", "3", "--jsonl"]) == 0
-    assert [json.loads(x) for x in capfd.readouterr().out.splitlines()] == found["words"]
+    assert [json.loads(x) for x in capfd.readouterr().out.splitlines()] == [found]
+    assert (
+        run(["vectors", "analogy", str(folder), "cat", "dog", "king", "--method", "3cosmul", "--json"]) == 0
+    )
+    assert [w["word"] for w in json.loads(capfd.readouterr().out)["words"]] == [
+        w for w, _ in vectors.analogy("cat", "dog", "king", method="3cosmul")
+    ]
+    assert run(["vectors", "analogy", str(folder), "cat", "dog"]) == 2
+    assert run(["vectors", "analogy", str(folder), "cat", "dog", "king", "--method", "max"]) == 2
     assert run(["vectors", "similarity", str(folder), "cat", "dog"]) == 0
     assert float(capfd.readouterr().out) == pytest.approx(vectors.similarity("cat", "dog"), abs=1e-4)
+
+
+def test_lines_of_stdin_each_have_an_answer(folder, monkeypatch, capfd):
+    vectors = Vectors.load(folder)
+
+    def piped(data, *words):
+        monkeypatch.setattr("sys.stdin", Pipe(data))
+        assert run(["vectors", words[0], str(folder), *words[1:]]) == 0
+        return capfd.readouterr()
+
+    out, err = piped(
+        b"cat dog king\ncat dog\n\ncat zzz king\nThe king queen\r\n", "analogy", "-k", "2", "--jsonl"
+    )
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [len(r["words"]) for r in records] == [2, 0, 0, 2]
+    assert [w["word"] for w in records[3]["words"]] == [
+        w for w, _ in vectors.analogy("the", "king", "queen", 2)
+    ]
+    assert "2 of 4 lines have an unknown word" in err
+    out, err = piped(b"cat dog\ncat zzz\n", "similarity", "--json")
+    first, second = json.loads(out)
+    assert first == {"a": "cat", "b": "dog", "cosine": round(vectors.similarity("cat", "dog"), 6)}
+    assert second["cosine"] is None
+    assert "1 of 2" in err
+    assert piped(b"cat dog\n", "similarity").out.split() == [
+        "a",
+        "b",
+        "cosine",
+        "cat",
+        "dog",
+        f"{first['cosine']:.4f}",
+    ]
+    out, err = piped(b"king - queen + cat\nking +\nzzz\n", "calc", "-k", "1", "--jsonl")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [len(r["nearest"]) for r in records] == [1, 0, 0]
+    assert records[1]["error"].startswith("column 7: ")
+    assert records[0]["nearest"][0]["word"] == vectors.analogy("queen", "king", "cat", 1)[0][0]
+    assert "2 of 3 lines cannot be worked out" in err
+    assert "column 7" in piped(b"king +\n", "calc").err
+
+
+def test_a_session_goes_on_after_a_fault(folder, monkeypatch, capfd):
+    lines = iter(["king - queen + cat", "", "king +"])
+
+    def said(prompt):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr("builtins.input", said)
+    assert run(["vectors", "calc", str(folder), "-k", "1"]) == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines()[0].split() == ["word", "cosine"]
+    assert "column 7: expected a word" in err
+
+
+def test_eval_tells_and_compares(folder, tmp_path, capfd):
+    (tmp_path / "q.txt").write_text(": animals\nking queen cat dog\nking queen dog zzz\n")
+    (tmp_path / "p.tsv").write_text(
+        "word1\tword2\tscore\nking\tqueen\t9\ncat\tdog\t8\ncat\tking\t1\nthe\tday\t2\n"
+    )
+    files = [str(tmp_path / "q.txt"), str(tmp_path / "p.tsv")]
+    assert run(["vectors", "eval", str(folder), *files, "--against", str(folder), "--json"]) == 0
+    questions, pairs = json.loads(capfd.readouterr().out)
+    assert (questions["test"], questions["items"], questions["known"]) == ("q.txt", 2, 1)
+    assert (pairs["kind"], pairs["items"], pairs["known"], pairs["against"]["difference"]) == (
+        "pairs",
+        4,
+        4,
+        0.0,
+    )
+    assert run(["vectors", "eval", str(folder), *files, "--against", str(folder)]) == 0
+    out = capfd.readouterr().out
+    for word in ("animals", "accuracy", "spearman", "q.txt", "p.tsv", " to ", "difference"):
+        assert word in out
+    (tmp_path / "p.tsv").write_text("king queen\n")
+    assert run(["vectors", "eval", str(folder), files[1]]) == 3
+    assert "p.tsv:1: " in capfd.readouterr().err
+    assert run(["vectors", "eval", str(folder), files[0], "--method", "max"]) == 2
+
+
+def test_files_there_and_back(folder, tmp_path, capfd):
+    vectors = Vectors.load(folder)
+    (tmp_path / "r.toml").write_text('steps = ["lower"]\n')
+    file, made = str(tmp_path / "v.txt.gz"), str(tmp_path / "made")
+    assert run(["vectors", "export", str(folder), "--format", "glove", "-o", file]) == 0
+    assert run(["vectors", "export", str(folder), "--format", "glove", "-o", file]) == 2
+    assert run(["vectors", "export", str(folder), "--format", "text", "-o", file, "--force"]) == 2
+    assert run(["vectors", "import", file, "-o", made, "--recipe", str(tmp_path / "r.toml")]) == 0
+    assert (Vectors.load(made).matrix == vectors.matrix).all()
+    assert Vectors.load(made).recipe.steps == ("lower",)
+    assert run(["vectors", "nearest", made, "King", "-k", "1"]) == 0
+    assert run(["vectors", "import", file, "-o", made]) == 2
+    (tmp_path / "bad.txt").write_text("a 1 2\nb 1\n")
+    capfd.readouterr()
+    assert run(["vectors", "import", str(tmp_path / "bad.txt"), "-o", str(tmp_path / "x")]) == 3
+    err = capfd.readouterr().err
+    assert "bad.txt:2: " in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+    assert run(["vectors", "import", str(tmp_path / "bad.txt"), "-o", str(tmp_path / "x"), "--skip-bad"]) == 0
+    assert "1 rows were left out" in capfd.readouterr().err
+    assert (
+        run(
+            ["vectors", "reduce", made, "--method", "pca", "--size", "3", "-o", str(tmp_path / "s"), "--json"]
+        )
+        == 0
+    )
+    assert json.loads(capfd.readouterr().out)["size"] == 3
+    assert run(["vectors", "reduce", made, "--method", "int8", "-o", str(tmp_path / "i")]) == 0
+    assert "reconstruction error" in capfd.readouterr().out
+    assert run(["verify", made, str(tmp_path / "s"), str(tmp_path / "i")]) == 0
+
+
+def test_unseen_words_and_maps(folder, tmp_path, capfd):
+    text = tmp_path / "more.txt"
+    text.write_text("\n".join([*LINES, "the duchess rules the land"] * 2))
+    asked = ["vectors", "oov", str(folder), "Duchess", "--contexts", str(text)]
+    assert run(asked) == 0
+    record = json.loads(capfd.readouterr().out)
+    assert (record["word"], record["count"], len(record["vector"])) == ("duchess", 2, 6)
+    assert run([*asked, "-o", str(tmp_path / "v")]) == 0
+    assert Vectors.load(tmp_path / "v").vector("duchess").tolist() == pytest.approx(record["vector"])
+    assert run(["vectors", "oov", str(folder), "king", "--contexts", str(text)]) == 2
+    assert run(["vectors", "oov", str(folder), "emperor", "--contexts", str(text)]) == 1
+    target = str(tmp_path / "m.svg")
+    assert (
+        run(["vectors", "plot", str(folder), "cat", "--analogy", "king", "queen", "cat", "dog", "-o", target])
+        == 0
+    )
+    assert run(["vectors", "plot", str(folder), "cat", "dog", "-o", target]) == 2
+    assert run(["vectors", "plot", str(folder), "cat", "zzz", "-o", target, "--force"]) == 1
+    assert b"<svg" in (tmp_path / "m.svg").read_bytes()
 
 
 def test_a_damaged_folder_is_exit_4(folder, tmp_path, capfd):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlpkit.errors import DataError, NothingToRead, UsageError
+from nlpkit.text import blocks
 from nlpkit.text import documents as docs
 from nlpkit.text.documents import Counts, Document, read_documents
 from nlpkit.text.records import json_line, record_of, writing
@@ -125,6 +126,7 @@ def test_bytes_that_are_not_utf8(tmp_path, capsys):
 
 def test_long_lines_are_split_between_characters_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(docs, "LIMIT", 10)
+    monkeypatch.setattr(blocks, "LIMIT", 10)
     counts = Counts()
     path = put(tmp_path, "a.txt", "üüüüüüüüüü\nabc\nx" + "€" * 5)
     found = [d.text for d in read_documents([path], counts=counts)]

@@ -1,5 +1,6 @@
 """The bulk encoder gives tokenizers' ids, whatever the text, and lets tokenizers do what it cannot."""
 
+import copy
 import random
 import sys
 
@@ -169,11 +170,11 @@ def test_what_is_not_known_to_be_equal_is_refused():
     assert not fast_encoding.supports(
         Tokenizer.train(CORPUS, vocab_size=400, recipe=Recipe(("nfc", "lower")))
     )
-    for kind in ("wordpiece", "unigram", "word", "char"):
+    for kind in ("unigram", "char"):
         assert not fast_encoding.supports(Tokenizer.train(CORPUS, vocab_size=300, kind=kind))
     import json
 
-    body = json.loads(Tokenizer.train(CORPUS, vocab_size=300).definition)
+    body = Tokenizer.train(CORPUS, vocab_size=300).definition
     for change in (
         {"pre_tokenizer": body["pre_tokenizer"] | {"add_prefix_space": True}},
         {"pre_tokenizer": {"type": "Whitespace"}},
@@ -182,13 +183,13 @@ def test_what_is_not_known_to_be_equal_is_refused():
         {"model": body["model"] | {"dropout": 0.1}},
         {"normalizer": {"type": "NFC"}},
     ):
-        assert not fast_encoding.supports(Tokenizer(json.dumps(body | change))), change
+        assert not fast_encoding.byte_level(Tokenizer(json.dumps(body | change))), change
 
 
 def test_added_tokens_of_every_sort_agree(encoder):
     import json
 
-    body = json.loads(Tokenizer.train(CORPUS, vocab_size=300, add_tokens=["fox", "«x»"]).definition)
+    body = copy.deepcopy(Tokenizer.train(CORPUS, vocab_size=300, add_tokens=["fox", "«x»"]).definition)
     flags = {"single_word": True, "rstrip": True, "normalized": True, "special": False, "lstrip": True}
     body["added_tokens"].append({"id": 300, "content": "dog", **flags})
     tokenizer = Tokenizer(json.dumps(body))

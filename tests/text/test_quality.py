@@ -6,7 +6,7 @@ import pytest
 
 from nlpkit.errors import DataError, UsageError
 from nlpkit.text import quality
-from nlpkit.text.quality import Rules, checks, filter_corpus
+from nlpkit.text.quality import Rules, filter_corpus
 
 GOOD = "The cat sat on the mat and it was warm."
 
@@ -73,7 +73,7 @@ def test_csv_scores_and_form(tmp_path):
     assert (tmp_path / "o.csv").read_text() == 'text,score\n"a, b",0.5\n"d ""e""",7\n'
 
 
-@pytest.mark.parametrize("value", ["high", None, True, [1], float("nan"), "inf", 10**400])
+@pytest.mark.parametrize("value", ["high", None, True, [1], "nan", "inf", 10**400])
 def test_a_score_that_is_no_number(tmp_path, value):
     given = write(tmp_path / "in.jsonl", [{"text": "a", "score": 1}, {"text": "b", "score": value}])
     with pytest.raises(DataError, match=r"in\.jsonl:2: field 'score' is no number"):
@@ -118,7 +118,7 @@ def test_a_field_that_no_document_has_is_told(tmp_path, capsys):
 )
 def test_rules_that_cannot_be_asked(rules):
     with pytest.raises(UsageError):
-        checks(rules)
+        filter_corpus([], rules)
 
 
 def test_a_document_is_written_before_the_next_is_read(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Standardizing: each step, whole recipes, idempotence, saved recipes."""
 
+import sys
 import unicodedata
+from importlib import resources
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from nlpkit.errors import UsageError
 from nlpkit.text.recipe import FORMS, PLAIN, Recipe, shipped_stopwords
-from nlpkit.text.standardize import Standardizer, strip_html
+from nlpkit.text.standardize import WHOLE, Standardizer, strip_html
+from nlpkit.text.standardize_stream import recipe_of
 
 
 def run(text, *steps):
@@ -67,7 +70,7 @@ def test_html_is_linear_in_its_length():
     assert time.perf_counter() - start < 5
 
 
-CHARACTER = [s for s in PLAIN if s != "strip-html"]
+CHARACTER = [s for s in PLAIN if s not in WHOLE]
 recipes = st.lists(
     st.sampled_from([*CHARACTER, "stopwords:en", "min-length:2"]), max_size=6, unique=True
 ).filter(lambda steps: len(set(steps) & set(FORMS)) <= 1)
@@ -169,7 +172,79 @@ def test_bad_recipes(tmp_path, toml, message):
 
 
 def test_english_stop_words():
-    assert shipped_stopwords() == ["en"]
     words = Recipe(("stopwords:en",)).words("stopwords:en")
     assert 150 <= len(words) <= 200
     assert {"the", "don", "t", "s"} <= set(words)
+
+
+def test_every_list_of_stop_words():
+    assert shipped_stopwords() == ["da", "de", "en", "es", "fi", "fr", "it", "nl", "no", "pt", "ru", "sv"]
+    for language in shipped_stopwords():
+        file = resources.files("nlpkit.text") / "stopwords" / f"{language}.txt"
+        lines = file.read_text(encoding="utf-8").splitlines()
+        written = [word for line in lines if not line.startswith("#") for word in line.split()]
+        words = Recipe((f"stopwords:{language}",)).words(f"stopwords:{language}")
+        assert len(written) == len(set(written)) and list(words) == sorted(written), language
+        assert 100 <= len(words) <= 240, (language, len(words))
+        for word in words:
+            assert word == word.lower() == unicodedata.normalize("NFC", word) and word.isalpha(), word
+        assert Standardizer(Recipe((*Recipe.DEFAULT.steps, f"stopwords:{language}")))(" ".join(words)) == ""
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(alphabet="aéÉ .,!ßthe½´İΣ\u0301'\t<&;", max_size=20),
+    st.lists(st.sampled_from([*CHARACTER, "stopwords:en", "stem:en", "min-length:2"]), max_size=5),
+)
+def test_explained_results_are_the_words(text, steps):
+    run = Standardizer(Recipe(tuple(steps)))
+    assert " ".join(change.result for change in run.explain(text)).split() == run(text).split()
+
+
+def test_explain_of_stop_words_and_of_several_results():
+    run = Standardizer(Recipe((*Recipe.DEFAULT.steps, "stopwords:en", "stem:en")))
+    dont, cats = run.explain("Don't cats-dogs")
+    assert (dont.result, dont.steps[-1]) == ("", ("stopwords:en", "don t", ""))
+    assert (cats.result, cats.steps[-1]) == ("cat dog", ("stem:en", "cats dogs", "cat dog"))
+
+
+def test_explain_does_not_strip_mark_up_twice():
+    whole, first = Standardizer(Recipe(("strip-html", "lower"))).explain("&amp;lt;A")
+    assert whole.steps == (("strip-html", "&amp;lt;A", "&lt;A"),)
+    assert (first.token, first.result) == ("&lt;A", "&lt;a")
+
+
+def test_mojibake():
+    pytest.importorskip("ftfy")
+    broken = "l\u00e2\u20ac\u2122\u00c3\u00a9t\u00c3\u00a9"
+    assert run(broken, "fix-mojibake") == "l\u2019été"
+    assert recipe_of({"fix-mojibake": True, "strip-html": True}).steps[:2] == ("fix-mojibake", "strip-html")
+    whole, *words = Standardizer(Recipe(("fix-mojibake", "lower"))).explain(broken)
+    assert whole.steps[0][0] == "fix-mojibake" and [w.result for w in words] == ["l\u2019été"]
+
+
+def test_mojibake_without_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    with pytest.raises(UsageError, match=r"nlpkit\[mojibake\]"):
+        Standardizer(Recipe(("fix-mojibake",)))
+
+
+@pytest.mark.parametrize(
+    "language", ["porter", "ar", "hy", "eu", "ca", "da", "nl", "en", "fi", "fr", "de", "el", "hi"]
+)
+def test_snowball_by_code(language):
+    assert isinstance(run("a b", f"stem:{language}"), str)
+
+
+def test_every_snowball_language():
+    import Stemmer
+
+    for name in Stemmer.algorithms():
+        assert len(run("walking houses", f"stem:{name}").split()) == 2
+
+
+def test_casefold_stands_for_lower():
+    assert (
+        recipe_of({"casefold": True}).steps[1] == "casefold"
+        and "lower" not in recipe_of({"casefold": True}).steps
+    )

@@ -164,7 +164,7 @@ def test_one_endless_word_does_not_hold_training_up(kind, capsys):
 def test_wordpiece_knows_every_character_where_it_was_seen(tokenizers):
     made = tokenizers["wordpiece"]
     assert all(made.unk_id not in ids for ids in made.encode(["ctaaat", "Tslike", "nike, 1.0"]))
-    listed = json.loads(made._text)["added_tokens"]
+    listed = json.loads(made.text)["added_tokens"]
     assert [t["content"] for t in listed] == list(SPECIALS)
 
 

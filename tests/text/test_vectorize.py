@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from nlpkit.errors import ArtifactError, DataError, UsageError
 from nlpkit.search.bm25 import BM25
-from nlpkit.text import ngrams
+from nlpkit.text import ngrams, word_ids
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
 from nlpkit.text.tokenizer import Tokenizer
@@ -207,6 +207,76 @@ def test_records_and_svmlight(tmp_path):
     values, labels = load_svmlight_file(str(tmp_path / "m2.svm"), n_features=2, zero_based=False)
     assert (values != sp.load_npz(tmp_path / "m3.npz")).nnz == 0
     assert labels.tolist() == [0, 0, 0]
+
+
+def test_svmlight_has_the_labels(tmp_path):
+    from sklearn.datasets import load_svmlight_file
+
+    def written(name, records, **options):
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text("".join(json.dumps(r) + "\n" for r in records))
+        vectorize([source], str(tmp_path / f"{name}.svm"), label_field="y", force=True, **options)
+        return load_svmlight_file(str(tmp_path / f"{name}.svm"), n_features=3)
+
+    texts = ["b a b", "c", ""]
+    for classes, wanted in (
+        ([2, -1, 2], [2, -1, 2]),
+        (["2", "10", "2"], [2, 10, 2]),
+        ([0.5, 1, 2], [0.5, 1, 2]),
+        (["yes", "no", "yes"], [1, 0, 1]),
+        (["1", "no", "1"], [0, 1, 0]),
+    ):
+        records = [{"text": t, "y": y} for t, y in zip(texts, classes, strict=True)]
+        values, labels = written("in", records, mode="tf-idf")
+        assert labels.tolist() == wanted
+        vectorize([tmp_path / "in.jsonl"], str(tmp_path / "m.npz"), mode="tf-idf", force=True)
+        assert (values != sp.load_npz(tmp_path / "m.npz")).nnz == 0
+    vocabulary = Vocabulary.load(tmp_path / "in.svm")
+    assert vocabulary.labels == ("1", "no")
+    later = [{"text": "a", "y": "no"}, {"text": "b", "y": "no"}]
+    assert written("later", later, vocabulary=vocabulary)[1].tolist() == [1, 1]
+    for records, message in (
+        ([{"text": "a", "y": "maybe"}], "'maybe' is not among the 2 of the vocabulary"),
+        ([{"text": "a", "y": "no"}, {"text": "a"}], "document 2: no field 'y'"),
+        ([{"text": "a", "y": None}], "document 1: label 'y' is no number or text but null"),
+        ([{"text": "a", "y": True}], "no number or text but bool"),
+    ):
+        with pytest.raises(DataError, match=message):
+            written("bad", records, vocabulary=vocabulary)
+        assert not (tmp_path / "bad.svm").exists()
+    with pytest.raises(UsageError, match="--label-field is for svmlight"):
+        vectorize([tmp_path / "in.jsonl"], str(tmp_path / "n.npz"), label_field="y")
+
+
+def test_labels_of_one_hot_rows(tmp_path):
+    (tmp_path / "in.tsv").write_text("text\tlabel\na b\t7\n\t5\nb\t3\n")
+    vectorize([tmp_path / "in.tsv"], str(tmp_path / "m.svm"), mode="one-hot", label_field="label")
+    assert (tmp_path / "m.svm").read_text() == "7 1:1\n7 2:1\n3 2:1\n"
+
+
+@pytest.mark.parametrize("bits", [1, 3, 20])
+def test_word_ids_are_those_of_a_dictionary(bits, monkeypatch):
+    monkeypatch.setattr(word_ids, "_BITS", bits)
+    draw = random.Random(bits)
+    pieces = ["a", "b", "ab", "abcdefgh", "abcdefghi", "abcdefghabcdefgh", "abcdefghabcdefghi", "é", "日本語"]
+    spaces = [" ", "  ", "\t", "\x1c", "\x85", "\u2003", "\n", "\x0b "]
+    for odd in ([], ["\x00", "a\x00", "\x7f"]):
+        words, known = word_ids.WordIds(), {}
+        for _ in range(20):
+            texts = [
+                "".join(
+                    draw.choice(spaces) + "".join(draw.choices(pieces + odd, k=draw.randrange(4)))
+                    for _ in range(draw.randrange(12))
+                )
+                for _ in range(draw.randrange(5))
+            ]
+            ids, sizes = words(texts)
+            names = words.names
+            wanted = [text.split() for text in texts]
+            assert [names[i] for i in ids] == [word for row in wanted for word in row]
+            assert sizes.tolist() == [len(row) for row in wanted]
+            known |= dict.fromkeys(names)
+        assert len(words) == len(known) == len(set(words.names))
 
 
 def test_what_is_refused(tmp_path):

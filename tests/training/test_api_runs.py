@@ -14,6 +14,7 @@ import pytest
 
 from nlpkit import api
 from nlpkit.errors import ArtifactError, DataError, LockedError, UsageError
+from nlpkit.inference import loading
 from nlpkit.store import manifest
 from nlpkit.store.verify import verify
 from nlpkit.training.run import read_metrics
@@ -299,5 +300,5 @@ def test_another_tokenizer_than_the_models_is_refused(whole, tmp_path):
 
     Tokenizer.train(["other words"], kind="word", vocab_size=20).save(tmp_path / "other")
     with pytest.raises(ArtifactError, match="is not the tokenizer of"):
-        api.find_tokenizer(str(tmp_path / "other"), str(whole))
-    assert api.find_tokenizer(str(whole), str(whole)).vocab_size > 20
+        loading.find_tokenizer(str(tmp_path / "other"), str(whole))
+    assert loading.find_tokenizer(str(whole), str(whole)).vocab_size > 20

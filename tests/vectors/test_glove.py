@@ -3,71 +3,19 @@
 import os
 import signal
 
-import numpy as np
 import pytest
 
 from nlpkit.errors import ArtifactError, DataError, DivergedError, Interrupted, UsageError
 from nlpkit.store import lines, lock, manifest
 from nlpkit.text.standardize import Recipe
-from nlpkit.vectors import glove, samples
-from nlpkit.vectors.kernels import descend
+from nlpkit.vectors import glove
+from nlpkit.vectors.least_squares import LeastSquares
+from nlpkit.vectors.ratio import Ratio
 from nlpkit.vectors.vectors import Vectors
 
 SMALL = {"size": 8, "window": 4, "epochs": 4, "jobs": 1}
-
-
-def loss(parameters, size, log_count, weight):
-    """The plain formula: parameters are w, b, ŵ, b̂."""
-    word, context = parameters[: size + 1], parameters[size + 1 :]
-    error = word[:size] @ context[:size] + word[size] + context[size] - log_count
-    return 0.5 * weight * error**2
-
-
-@pytest.mark.parametrize("size", [1, 5, 50])
-def test_one_step_follows_the_gradient_by_finite_differences(size):
-    rng = np.random.default_rng(size)
-    log_count, weight, rate = 1.7, 0.6, 0.05
-    start = rng.normal(0, 0.5, 2 * (size + 1))
-    sums = rng.uniform(1, 3, 2 * (size + 1))
-    words = np.concatenate([start[: size + 1], sums[: size + 1]])[None].astype(np.float32)
-    contexts = np.concatenate([start[size + 1 :], sums[size + 1 :]])[None].astype(np.float32)
-    told = descend(
-        np.zeros((1, 2), np.int32),
-        np.array([[log_count, weight]], np.float32),
-        words,
-        contexts,
-        np.float32(rate),
-    )
-    assert told == pytest.approx(loss(start, size, log_count, weight), rel=1e-4)
-    steps = np.eye(2 * (size + 1)) * 1e-6
-    gradient = np.array(
-        [
-            (loss(start + e, size, log_count, weight) - loss(start - e, size, log_count, weight)) / 2e-6
-            for e in steps
-        ]
-    )
-    summed = sums + (rate * gradient) ** 2
-    moved = start - rate * gradient / np.sqrt(summed)
-    found = np.concatenate([words[0, : size + 1], contexts[0, : size + 1]])
-    found_sums = np.concatenate([words[0, size + 1 :], contexts[0, size + 1 :]])
-    np.testing.assert_allclose(found - start, moved - start, rtol=2e-3, atol=1e-6)
-    np.testing.assert_allclose(found_sums, summed, rtol=1e-5)
-
-
-def test_a_table_of_counts_is_learnt(tmp_path):
-    rng = np.random.default_rng(0)
-    exact = np.exp(rng.normal(0, 0.7, (12, 3)) @ rng.normal(0, 0.7, (3, 12)) + 1.0).astype(np.float32)
-    rows, columns = np.indices(exact.shape).reshape(2, -1).astype(np.int32)
-    drawn = samples.arrange(
-        [(rows, columns, exact.ravel())], tmp_path, vocabulary=12, parts=8, x_max=10.0, alpha=0.75, seed=0
-    )
-    state = glove.tables(12, 6, 0)
-    for _ in range(800):
-        for number in range(8):
-            glove.stratum(state, drawn, number, 0.1)
-    word, context = state.words[:, :7], state.contexts[:, :7]
-    fitted = word[:, :6] @ context[:, :6].T + word[:, 6:] + context[:, 6:].T
-    assert np.abs(fitted - np.log(exact)).max() < 0.05
+RATIO = {**SMALL, "objective": "ratio", "valid_share": 0.1}
+WAYS = pytest.mark.parametrize("settings", [SMALL, RATIO], ids=["wls", "ratio"])
 
 
 def test_topics_are_found_and_the_log_says_the_losses(texts, tmp_path):
@@ -88,64 +36,68 @@ def test_topics_are_found_and_the_log_says_the_losses(texts, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["v"]
 
 
-def test_jobs_and_memory_do_not_change_the_vectors(texts, tmp_path):
+@pytest.mark.parametrize("settings", [SMALL, RATIO, {**RATIO, "sampling": "literal"}])
+def test_jobs_and_memory_do_not_change_the_vectors(texts, tmp_path, settings):
     made = [
-        glove.train(texts, tmp_path / f"v{n}", **{**SMALL, **options})
+        glove.train(texts, tmp_path / f"v{n}", **{**settings, **options})
         for n, options in enumerate(({}, {"jobs": 2}, {"jobs": 5}, {"max_memory": 3000}))
     ]
     prints = {manifest.check(folder).fingerprint for folder in made}
     assert len(prints) == 1
     assert len({(folder / "metrics.jsonl").read_bytes() for folder in made}) == 1
-    other = glove.train(texts, tmp_path / "seed", **SMALL, seed=1)
+    other = glove.train(texts, tmp_path / "seed", **settings, seed=1)
     assert manifest.check(other).fingerprint not in prints
 
 
 def stop_at(monkeypatch, call, act):
     """Let ``act`` happen when the given stratum of a training begins."""
-    real, calls = glove.stratum, []
+    calls = []
+    for objective in (LeastSquares, Ratio):
 
-    def counted(*arguments):
-        calls.append(1)
-        if len(calls) == call:
-            act()
-        return real(*arguments)
+        def counted(self, *arguments, real=objective.stratum):
+            calls.append(1)
+            if len(calls) == call:
+                act()
+            return real(self, *arguments)
 
-    monkeypatch.setattr(glove, "stratum", counted)
+        monkeypatch.setattr(objective, "stratum", counted)
 
 
 def fail():
     raise MemoryError("as if the machine had gone")
 
 
+@WAYS
 @pytest.mark.parametrize(("call", "every"), [(9, 1), (16, 1), (17, 1), (30, 1), (30, 2), (15, 3)])
-def test_a_killed_training_goes_on_to_the_same_vectors(texts, tmp_path, monkeypatch, call, every):
-    whole = glove.train(texts, tmp_path / "whole", **SMALL)
+def test_a_killed_training_goes_on_to_the_same_vectors(texts, tmp_path, monkeypatch, settings, call, every):
+    whole = glove.train(texts, tmp_path / "whole", **settings)
     with monkeypatch.context() as patch:
         stop_at(patch, call, fail)
         with pytest.raises(MemoryError):
-            glove.train(texts, tmp_path / "v", **SMALL, checkpoint_every=every)
+            glove.train(texts, tmp_path / "v", **settings, checkpoint_every=every)
     assert not (tmp_path / "v").exists()
     left = 32 - (call - 1) // (8 * every) * 8 * every
     stop_at(monkeypatch, left + 1, fail)  # what the checkpoint holds is not done again
-    again = glove.train(texts, tmp_path / "v", **SMALL)
+    again = glove.train(texts, tmp_path / "v", **settings)
     assert manifest.check(again).fingerprint == manifest.check(whole).fingerprint
     assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert not (tmp_path / ".v.partial").exists()
 
 
+@WAYS
 @pytest.mark.parametrize("call", [1, 8, 21])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_place_inside_an_epoch(texts, tmp_path, monkeypatch, call, number):
-    whole = glove.train(texts, tmp_path / "whole", **SMALL)
+def test_a_signal_saves_the_place_inside_an_epoch(texts, tmp_path, monkeypatch, settings, call, number):
+    whole = glove.train(texts, tmp_path / "whole", **settings)
     with monkeypatch.context() as patch:
         stop_at(patch, call, lambda: os.kill(os.getpid(), number))
         with pytest.raises(Interrupted, match="goes on from there") as stopped:
-            glove.train(texts, tmp_path / "v", **SMALL)
+            glove.train(texts, tmp_path / "v", **settings)
     assert stopped.value.exit_code == 128 + number
     assert (
         manifest.check(tmp_path / ".v.partial" / "checkpoint").notes["stratum"] == call - (call - 1) // 8 * 8
     )
-    again = glove.train(texts, tmp_path / "v", **{**SMALL, "jobs": 2})
+    again = glove.train(texts, tmp_path / "v", **{**settings, "jobs": 2})
     assert manifest.check(again).fingerprint == manifest.check(whole).fingerprint
     assert (again / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
@@ -190,9 +142,11 @@ def test_a_damaged_checkpoint_is_named(texts, tmp_path, monkeypatch):
     assert state.read_bytes() == raw
 
 
-def test_divergence_and_what_it_leaves(texts, tmp_path):
-    with pytest.raises(DivergedError, match="--lr"):
-        glove.train(texts, tmp_path / "v", **SMALL, lr=1e30)
+@WAYS
+def test_divergence_and_what_it_leaves(texts, tmp_path, settings):
+    with pytest.raises(DivergedError, match="--lr") as diverged:
+        glove.train(texts, tmp_path / "v", **settings, lr=1e30)
+    assert diverged.value.exit_code == 8
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,7 +178,21 @@ def test_text_that_cannot_be_used(tmp_path, given, says):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 0}, {"window": 0}, {"epochs": 0}, {"lr": -1.0}, {"x_max": 0.0}, {"seed": -1}, {"max_vocab": 0}],
+    [
+        {"size": 0},
+        {"window": 0},
+        {"epochs": 0},
+        {"lr": -1.0},
+        {"x_max": 0.0},
+        {"seed": -1},
+        {"max_vocab": 0},
+        {"objective": "wsl"},
+        {"sampling": "literal"},
+        {"valid_share": 0.6},
+        {"patience": 2},
+        {"anchor": -1.0},
+        {"freeze": True},
+    ],
 )
 def test_settings_out_of_range(tmp_path, wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):

@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from nlpkit.errors import ArtifactError, UsageError
+from nlpkit.errors import ArtifactError, DataError, NotFound, UsageError
 from nlpkit.store import atomic
 from nlpkit.text.standardize import Recipe
 from nlpkit.vectors import vectors as module
+from nlpkit.vectors.tensors import map_tensors, writing_tensors
 from nlpkit.vectors.vectors import Vectors, save
 
 WORDS = ["king", "queen", "man", "woman", "apple"]
@@ -78,6 +79,31 @@ def test_analogy_is_3cosadd_without_its_words(small):
     assert [w for w, _ in small.analogy("man", "king", "woman", 10)] == ["queen", "apple"]
 
 
+def test_3cosmul_is_the_quotient_of_shifted_cosines(small):
+    found = small.analogy("man", "king", "woman", 2, method="3cosmul")
+    unit = MATRIX.astype(np.float64) / np.linalg.norm(MATRIX, axis=1, keepdims=True)
+    shifted = (unit @ unit.T + 1) / 2
+    scores = shifted[0] * shifted[3] / (shifted[2] + 1e-3)
+    assert [w for w, _ in found] == ["queen", "apple"]
+    assert [s for _, s in found] == pytest.approx([scores[1], scores[4]], rel=1e-5)
+    with pytest.raises(UsageError, match="did you mean '3cosmul'"):
+        small.analogy("man", "king", "woman", method="3cosmull")
+
+
+def test_many_analogies_are_as_one_by_one(monkeypatch):
+    rng = np.random.default_rng(3)
+    many = Vectors(
+        [f"w{i}" for i in range(40)], rng.normal(size=(40, 6)).astype(np.float32), Recipe(()), np.ones(40)
+    )
+    rows = rng.integers(40, size=(25, 3)).tolist()
+    monkeypatch.setattr(module, "BLOCK", 200)
+    for method in ("3cosadd", "3cosmul"):
+        found = many.analogies(rows, 3, method=method)
+        for (a, b, c), answer in zip(rows, found, strict=True):
+            one = many.analogy(f"w{a}", f"w{b}", f"w{c}", 3, method=method)
+            assert [w for w, _ in one] == [w for w, _ in answer]
+
+
 def test_similarity(small):
     assert small.similarity("king", "queen") == pytest.approx(0.0, abs=1e-6)
     assert small.similarity("king", "king") == pytest.approx(1.0)
@@ -96,11 +122,11 @@ def test_the_mean_of_a_text(small):
 
 def test_an_unknown_word_has_a_near_spelling(small):
     assert small.index("King!") == 0  # the recipe is applied
-    with pytest.raises(UsageError, match=r"'quene' is not among the 5 words; did you mean 'queen'\?"):
+    with pytest.raises(NotFound, match=r"'quene' is not among the 5 words; did you mean 'queen'\?"):
         small.nearest("quene")
-    with pytest.raises(UsageError, match=r"'zzzz' is not among the 5 words$"):
+    with pytest.raises(NotFound, match=r"'zzzz' is not among the 5 words$"):
         small.index("zzzz")
-    with pytest.raises(UsageError, match="'' is not"):
+    with pytest.raises(NotFound, match="'' is not"):
         Vectors(["a"], MATRIX[:1], Recipe(()), np.ones(1, np.int64)).index("")
     assert "queen" in small
     assert "quene" not in small
@@ -126,6 +152,63 @@ def test_save_and_load(tmp_path):
     assert found.fingerprint == Vectors.load(write(tmp_path / "again")).fingerprint
     assert found.fingerprint != Vectors.load(write(tmp_path / "other", seed=1)).fingerprint
     assert (tmp_path / "v" / "vectors.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+def test_one_table_is_mapped_and_int8_is_scaled(tmp_path):
+    table = np.random.default_rng(5).normal(size=(5, 3)).astype(np.float32)
+    with atomic.building(tmp_path / "one") as made:
+        with writing_tensors(made / "vectors.safetensors") as writer:
+            module.append_rows(writer, "word", table)
+        module.finish(made, WORDS, None, Recipe(()))
+    found = Vectors.load(tmp_path / "one")
+    np.testing.assert_array_equal(found.matrix, table)
+    assert not found.matrix.flags.writeable
+    assert not found.matrix.flags.owndata
+    assert found.counts.tolist() == [0] * 5
+    with atomic.building(tmp_path / "int8") as made:
+        with writing_tensors(made / "vectors.safetensors") as writer:
+            writer.append("word_int8", np.full((5, 3), -4, np.int8))
+            writer.append("word_scale", np.arange(5, dtype=np.float32))
+        module.finish(made, WORDS, None, Recipe(()))
+    np.testing.assert_array_equal(
+        Vectors.load(tmp_path / "int8").matrix, np.repeat(-4 * np.arange(5)[:, None], 3, 1)
+    )
+
+
+def test_the_tensors_are_safetensors(tmp_path):
+    from safetensors.numpy import load_file
+
+    write(tmp_path / "v")
+    theirs = load_file(tmp_path / "v" / "vectors.safetensors")
+    ours = map_tensors(tmp_path / "v" / "vectors.safetensors")
+    assert set(theirs) == set(ours) == {"word", "word_bias", "context", "context_bias"}
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(tensor, ours[name])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff" * 40,
+        (2).to_bytes(8, "little") + b"[]",
+        (2).to_bytes(8, "little") + b"{{",
+        (60).to_bytes(8, "little")
+        + b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}'[:60]
+        + b"0",
+        (61).to_bytes(8, "little")
+        + b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}'[:61]
+        + b"0000",
+        (62).to_bytes(8, "little") + b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}' + b"0",
+        (62).to_bytes(8, "little")
+        + b'{"a": {"dtype": "BF9", "shape": [9], "data_offsets": [0, 36]}}'
+        + b"0" * 36,
+    ],
+)
+def test_what_is_no_safetensors_file_is_refused(tmp_path, raw):
+    (tmp_path / "t").write_bytes(raw)
+    with pytest.raises(DataError, match=f"{tmp_path}/t: "):
+        map_tensors(tmp_path / "t")
 
 
 def test_every_damaged_file_is_refused_by_name(tmp_path):

@@ -1,0 +1,61 @@
+"""Write the README's tables of figures from benchmarks/results/*.json, between their markers.
+
+Run: python benchmarks/tables.py [--check]   (--check changes nothing and fails when the page is out of date)
+"""
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "README.md"
+MARKED = re.compile(r"(<!-- figures: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def duration(runs: list[float]) -> str:
+    value = statistics.median(runs)
+    return f"{1000 * value:.0f} ms" if value < 0.2 else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of results as a row of Markdown."""
+    if "ratio" in row:
+        ratio = f"{row['ratio']:.2f} ×"
+        times = f"{duration(row['ours'])} beside {duration(row['peer_runs'])}"
+        if "base" in row:
+            times += f" (without `{row['needs']}` {duration(row['base'])}, {row['base_ratio']:.2f} ×)"
+    else:
+        ratio = f"{row['figure']:g} {row['unit']}".strip()
+        times = f"peer {row['peer_figure']:g}" if "peer_figure" in row else ""
+    bar = f"{row['bar']}" if row["met"] else f"{row['bar']} (missed)"
+    return f"| {row['claim']} | {ratio} | {times} | {bar} |"
+
+
+def table(names: str) -> str:
+    rows = [
+        row
+        for name in names.split()
+        for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+    ]
+    head = ["| claim | figure | medians | bar |", "|---|---|---|---|"]
+    return "\n".join([*head, *map(line, rows)]) + "\n"
+
+
+def made(page: str) -> str:
+    """The page with every table as the results have it."""
+    return MARKED.sub(lambda found: found[1] + table(found[2]) + found[3], page)
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    wanted = made(page)
+    if "--check" in sys.argv:
+        sys.exit(0 if page == wanted else f"{PAGE.name}: run python benchmarks/tables.py")
+    PAGE.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
