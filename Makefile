@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
+STANFORD ?=
+PEERS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types bench bench-text docs clean
+.PHONY: help demo test check lint types bench bench-text bench-glove docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +37,14 @@ check: lint types test ## lint, types, then the tests (docs' commands among them
 bench: $(READY) ## benchmarks that need no data sets
 	$(BIN)/python benchmarks/startup.py
 
-bench-text: $(READY) ## bulk text beside its peers: make bench-text DATA=folder [PEERS=python with nltk, spacy, gensim]
-	$(BIN)/python benchmarks/text.py --data "$(DATA)" $(if $(PEERS),--peers "$(PEERS)",--only tokenize)
+bench-text: $(READY) ## bulk text beside its peers: make bench-text DATA=folder [PEERS=python with nltk, spacy, gensim, icu]
+	$(BIN)/python benchmarks/text.py --data "$(DATA)" $(if $(PEERS),--peers "$(PEERS)")
+	$(BIN)/python benchmarks/tables.py
+
+bench-glove: $(READY) ## word vectors beside Stanford's C code and gensim: make bench-glove DATA=folder STANFORD=folder [PEERS=python]
+	$(BIN)/python benchmarks/glove.py --data "$(DATA)" --stanford "$(STANFORD)" $(if $(PEERS),--peers "$(PEERS)")
+	$(BIN)/python benchmarks/vectors_eval.py --data "$(DATA)" $(if $(PEERS),--peers "$(PEERS)")
+	$(BIN)/python benchmarks/tables.py
 
 docs: $(READY) ## write docs/cli.md from the code
 	$(BIN)/python docs/generate_cli.py

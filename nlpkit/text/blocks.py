@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from nlpkit.text.documents import LIMIT, Counts, decoded_lines
 
+BLOCK = 1 << 21  # bytes that bulk encoding takes at a time
+SMALL = 1 << 19  # bytes of text; below, an engine's start costs more than it saves
 _BOM = b"\xef\xbb\xbf"
 _PIECE = 1 << 16
 

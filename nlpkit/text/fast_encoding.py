@@ -19,7 +19,7 @@ import numpy as np
 
 from nlpkit import console
 from nlpkit.text import word_encoding
-from nlpkit.text.blocks import Block, line_blocks
+from nlpkit.text.blocks import BLOCK, SMALL, Block, line_blocks
 from nlpkit.text.compression import reading
 from nlpkit.text.documents import LIMIT, Counts, Source, batches
 from nlpkit.text.shards import smallest_dtype
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from nlpkit.text.tokenizer import Tokenizer
 
 LIBRARY = "gigatoken"
-SMALL = 1 << 19  # bytes; below, the library's start costs more than it saves
 BULK = 1 << 22  # bytes; below, compiling the loops of the table of words does
 LARGE = 1 << 23  # bytes; from here on the lack of the library is worth a word
 SHARED = 1 << 25  # bytes; from here on other processes pay
-_BLOCK = 1 << 21
 #: Texts that faster encoders got wrong before: odd spaces, contractions, marks, runs, unassigned characters.
 PROBE = (
     "", " ", "  ", "a", " a", "a ", "  a  b  ", "hello world", "Hello, World!", "don't I'll we've they're it's I'm",
@@ -152,6 +150,15 @@ class FastEncoder:
         ids[ends] = end
         return ids, np.diff(ends, prepend=-1)
 
+    def piece(self, text: str) -> list[int] | None:
+        """The ids of a text without line breaks; None when the engine cannot do it."""
+        if "\n" in text or "\r" in text:
+            return None
+        try:
+            return self(text.encode("utf-8", "surrogatepass") + b"\n")[0].tolist()
+        except (Disagreement, UnicodeDecodeError):
+            return None
+
     def _spells_added(self, text: bytes) -> bool:
         """Whether an added token stands in a text."""
         return any(
@@ -189,15 +196,20 @@ class LineEncoder:
 
     def __call__(self, source: Source, errors: str, counts: Counts) -> Iterator[Part]:
         """The parts of a text source, in order."""
+        with reading(source.path) as file:
+            yield from self.blocks(
+                line_blocks(file, BLOCK, numbered=errors == "strict"), source, errors, counts
+            )
+
+    def blocks(self, blocks: Iterator[Block], source: Source, errors: str, counts: Counts) -> Iterator[Part]:
+        """The parts of what is left of a text source, in order."""
         path = source.path
         self._size = self._seen + (path.stat().st_size if path is not None and path.is_file() else 0)
-        with reading(source.path) as file:
-            blocks = line_blocks(file, _BLOCK, numbered=errors == "strict")
-            for block in blocks:
-                if self.jobs > 1 and max(self._seen, self._size) >= SHARED and self._engine() is not None:
-                    yield from self._shared(chain([block], blocks), source.name, errors, counts)
-                    return
-                yield from self._parts(block, source.name, errors, counts)
+        for block in blocks:
+            if self.jobs > 1 and max(self._seen, self._size) >= SHARED and self._engine() is not None:
+                yield from self._shared(chain([block], blocks), source.name, errors, counts)
+                return
+            yield from self._parts(block, source.name, errors, counts)
 
     def _shared(self, blocks: Iterator[Block], name: str, errors: str, counts: Counts) -> Iterator[Part]:
         from nlpkit.text.line_workers import Workers
@@ -237,6 +249,7 @@ class LineEncoder:
             except Disagreement as error:
                 console.warn(f"{error}; the rest is encoded by tokenizers")
                 self._fast, self._said = None, True
+                self.tokenizer.engine = None
         if self._fast is None and self._tried and not self._said and self._seen >= LARGE:
             self._said = True
             console.note(f"encoding with tokenizers: {self._reason}")
@@ -247,6 +260,7 @@ class LineEncoder:
         if not self._tried and max(self._seen, self._size) >= self._least:
             self._tried = True
             self._fast, self._reason = _load(self.tokenizer)
+            self.tokenizer.engine = None if self._fast is None else self._fast.piece
         return self._fast
 
     def close(self) -> None:
@@ -263,7 +277,7 @@ def encode_lines(
     Replaced and dropped bytes are said at the end.
     """
     counts = Counts()
-    encoder = LineEncoder(tokenizer, end, _jobs())
+    encoder = LineEncoder(tokenizer, end, jobs())
     try:
         for source in found:
             yield from encoder(source, errors, counts)
@@ -272,7 +286,7 @@ def encode_lines(
     counts.report()
 
 
-def _jobs() -> int:
+def jobs() -> int:
     """How many processes: as many as ``tokenizers`` would use threads, which is what -j sets."""
     told = os.environ.get("RAYON_NUM_THREADS", "")
     if told.isdecimal() and int(told):

@@ -59,8 +59,8 @@ def tokenize(
     if special and not tokenizer.raw.num_special_tokens_to_add(paired):
         console.warn("--special adds nothing: the tokenizer has no template of special tokens")
     end = _end(tokenizer, special, paired) if eos else None
-    if format in SHARDS and not special and max_length is None and not paired:
-        count = _tokenize_lines(paths, tokenizer, output, end, force, input_format, **reading)
+    if format in (*SHARDS, "ids") and not (special or paired or standardized) and max_length is None:
+        count = _tokenize_lines(paths, tokenizer, output, format, end, force, input_format, **reading)
         if count is not None:
             return count
     options: dict[str, Any] = {"special": special, "end": end, "max_length": max_length}
@@ -200,6 +200,7 @@ def _tokenize_lines(
     paths: Sequence[str | Path],
     tokenizer: "Tokenizer",
     output: str | None,
+    format: str,
     end: int | None,
     force: bool,
     input_format: str | None,
@@ -208,14 +209,21 @@ def _tokenize_lines(
     errors: str = "replace",
     **rest: Any,
 ) -> int | None:
-    """The shard of lines of text, by the bulk encoder; None when these are not lines or it is not for them."""
-    from nlpkit.text.fast_encoding import encode_lines, supports
-    from nlpkit.text.shards import write_blocks
-
-    if documents != "line" or errors not in ERRORS or not supports(tokenizer):
+    """The ids of lines of text, by the bulk encoder; None when these are not lines or it is not for them."""
+    if documents != "line" or errors not in ERRORS:
         return None
     found = sources(paths, input_format)
     if any(source.format != "text" for source in found):
+        return None
+    if format == "ids":
+        from nlpkit.text.id_lines import write_ids
+
+        with writing(output, force) as file:
+            return write_ids(found, tokenizer, file, errors=errors, end=end)
+    from nlpkit.text.fast_encoding import encode_lines, supports
+    from nlpkit.text.shards import write_blocks
+
+    if not supports(tokenizer):
         return None
     assert output is not None
     return len(

@@ -56,6 +56,8 @@ class Tokenizer:
         self.recipe = recipe if recipe and self._raw.normalizer is None else Recipe()
         self.truncated = 0  # texts that max_length has cut so far
         self._told = False  # whether it was said that a long run was encoded in pieces
+        #: A faster way to the ids of a piece of a long text, where one is loaded; None: it cannot do this piece.
+        self.engine: Callable[[str], list[int] | None] | None = None
         self._standardize = _standardizer(self.recipe) if self.recipe else None
         self._fingerprint = fingerprint
         self.ours = all(self._raw.token_to_id(name) == i for i, name in enumerate(SPECIALS))
@@ -298,8 +300,10 @@ class Tokenizer:
             return None
 
         def ids_of(piece: str) -> list[int]:
-            ids: list[int] = self._raw.encode_batch_fast([piece], add_special_tokens=False)[0].ids
-            return ids
+            ids = None if self.engine is None else self.engine(piece)
+            return (
+                self._raw.encode_batch_fast([piece], add_special_tokens=False)[0].ids if ids is None else ids
+            )
 
         made, cut = long_texts.encode(text, ids_of, self._all_ids)
         if cut and not self._told:

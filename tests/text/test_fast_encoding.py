@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nlpkit.errors import DataError
-from nlpkit.text import fast_encoding, tokenize_stream
+from nlpkit.text import fast_encoding, id_lines, tokenize_stream
 from nlpkit.text.documents import LIMIT, Source, read_documents
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.shards import TokenShard
@@ -102,11 +102,11 @@ def test_a_shard_is_the_same_with_and_without(tmp_path, tokenizer, monkeypatch, 
     if len(data) > LIMIT and eos:
         pytest.skip("once is enough for 16 MB")
     monkeypatch.setattr(fast_encoding, "SMALL", 0)
-    monkeypatch.setattr(fast_encoding, "_BLOCK", 8)
+    monkeypatch.setattr(fast_encoding, "BLOCK", 8)
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     if len(data) > LIMIT:
-        monkeypatch.setattr(fast_encoding, "_BLOCK", 1 << 20)
+        monkeypatch.setattr(fast_encoding, "BLOCK", 1 << 20)
         monkeypatch.setattr(tokenizer, "encode", lambda texts: [[len(t) % 500, len(texts)] for t in texts])
         monkeypatch.setattr(fast_encoding, "_load", lambda tokenizer: (None, ""))
     tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "fast.npy"), format="npy", eos=eos)
@@ -116,11 +116,16 @@ def test_a_shard_is_the_same_with_and_without(tmp_path, tokenizer, monkeypatch, 
         assert [row[0] for row in shard] == [row[0] for row in expected]
     else:
         assert [row.tolist() for row in shard] == [[*row, 5] if eos else row for row in expected]
+        monkeypatch.setattr(id_lines, "SMALL", 0)
+        monkeypatch.setattr(id_lines, "BLOCK", 8)
+        tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "ids.txt"), eos=eos)
+        shown = [" ".join(map(str, [*row, 5] if eos else row)) + "\n" for row in expected]
+        assert (tmp_path / "ids.txt").read_text() == "".join(shown)
     assert shard.ids.dtype == np.uint16
 
 
 def test_a_complaint_has_its_line(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(fast_encoding, "_BLOCK", 8)
+    monkeypatch.setattr(fast_encoding, "BLOCK", 8)
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\ntwo two\nthree\nfour \xff\n")
     with pytest.raises(DataError, match=r"a\.txt:4: byte 0xff at column 6"):
@@ -140,7 +145,7 @@ def test_without_the_library_ids_are_the_same_and_it_is_said_once(tmp_path, toke
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(fast_encoding, "SMALL", 0)
     monkeypatch.setattr(fast_encoding, "LARGE", 0)
-    monkeypatch.setattr(fast_encoding, "_BLOCK", 300)
+    monkeypatch.setattr(fast_encoding, "BLOCK", 300)
     tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "large.npy"), format="npy")
     assert capsys.readouterr().err.count("nlpkit[fast]") == 1
     for name in ("small", "large"):

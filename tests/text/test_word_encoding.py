@@ -191,7 +191,7 @@ def test_jobs_do_not_change_a_byte(kind, tmp_path, monkeypatch):
     if kind == "bpe":
         pytest.importorskip("gigatoken", reason="nlpkit[fast] is not installed", exc_type=ImportError)
     tokenizer = Tokenizer.train(CORPUS, kind=kind, vocab_size=400)
-    for name, value in (("SMALL", 0), ("BULK", 0), ("SHARED", 1000), ("_BLOCK", 500)):
+    for name, value in (("SMALL", 0), ("BULK", 0), ("SHARED", 1000), ("BLOCK", 500)):
         monkeypatch.setattr(fast_encoding, name, value)
     lines = [text.encode() for text in strings(300, seed=3)]
     lines[150] = b"not \xff UTF-8"
