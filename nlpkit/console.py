@@ -109,6 +109,7 @@ class Progress:
         self.done, self.words = 0.0, ""
         self.started = self.spoken = time.monotonic()
         self._bar: Any = None
+        self._drawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def advance(self, amount: float = 1.0, words: str | None = None) -> None:
         """Move on by ``amount`` units."""
@@ -118,7 +119,7 @@ class Progress:
         now = time.monotonic()
         if _state["quiet"]:
             return
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if self._drawn:
             if self._bar is None and now - self.started > 1.0:
                 self._open()
             if self._bar is not None:

@@ -28,6 +28,7 @@ def write_ids(
     bulk: _Bulk | None = None
     digits = [str(i) for i in range(tokenizer.vocab_size)]
     last = () if end is None else (end,)
+    (empty,) = tokenizer.encode([""])
     try:
         for source in found:
             size = source.path.stat().st_size if source.path is not None and source.path.is_file() else 0
@@ -45,7 +46,8 @@ def write_ids(
                         break
                     seen += len(block.data) if isinstance(block.data, bytes) else SMALL
                     for batch in batches(block.lines(source.name, errors, counts)):
-                        rows = tokenizer.encode(batch)
+                        encoded = iter(tokenizer.encode([text for text in batch if text]))
+                        rows = [next(encoded) if text else empty for text in batch]
                         file.write(
                             "".join(
                                 [" ".join([digits[i] for i in (*row, *last)]) + "\n" for row in rows]

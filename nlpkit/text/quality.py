@@ -97,12 +97,12 @@ def items(
         counts, number = Counts(), 0
         for source in found:
             if source.format == "text":
-                dropped = counts.dropped
+                dropped, where = counts.dropped, source.name
+                name = source.path.as_posix() if documents == "file" and source.path is not None else ""
                 for place, text in enumerate(texts(source, documents, errors, counts), 1):
                     number += 1
                     place += counts.dropped - dropped  # lines that were dropped have a number too
-                    name = source.path.as_posix() if documents == "file" and source.path is not None else ""
-                    yield Item({text_field: text}, text, name, number, f"{source.name}:{place}")
+                    yield Item({text_field: text}, text, name, number, f"{where}:{place}")
                 continue
             for record, where in read_records(source, text_field, errors, counts):
                 number += 1
