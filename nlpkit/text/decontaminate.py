@@ -146,6 +146,8 @@ class Evaluation:
                 "words": " ".join(words[:50]),
             }
             return "equal", 1.0, [file for file, _ in equal], about
+        if len(words) < min(self._tables, default=1):
+            return None
         hashes = self._runs.words(words)
         covered = np.zeros(len(words), bool)
         files: set[int] = set()

@@ -184,9 +184,12 @@ def record_of(document: Document) -> Record:
     return {**made, "text": document.text, **document.fields}
 
 
+_ENCODED = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for every record
+
+
 def json_line(record: Record) -> bytes:
     """A record as one line of UTF-8 JSON."""
-    return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return _ENCODED(record).encode("utf-8", "replace") + b"\n"
 
 
 def _csv_line(cells: Sequence[Any]) -> bytes:

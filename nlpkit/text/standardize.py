@@ -130,7 +130,9 @@ def _compile(steps: tuple[str, ...], recipe: Recipe, before: tuple[str, ...] | N
     for step in steps:
         name, _, argument = step.partition(":")
         if name in _CHARACTER_STEPS:
-            if words:
+            if (
+                words or name == "strip-accents"
+            ):  # it takes characters apart, which those before it must not see
                 close()
             characters.append(name)
             continue

@@ -90,9 +90,9 @@ class _Aligner:
     def __call__(self, text: str) -> list[tuple[str, int, int]]:
         found = self.tokens(text) if self.by_token else self.trace(text)
         words = self.run(text).split()
-        if [word for word, _, _ in found] == words:
-            return found
         size = sum(map(_size, text))
+        if [word for word, _, _ in found] == words and _in_order(found, size):
+            return found
         return [(word, 0, size) for word in words]
 
     def tokens(self, text: str) -> list[tuple[str, int, int]]:
@@ -123,6 +123,16 @@ class _Aligner:
             if now.text == before:
                 break
         return now.words()
+
+
+def _in_order(found: list[tuple[str, int, int]], size: int) -> bool:
+    """Whether spans hold something, follow one another and lie within ``size`` bytes."""
+    before = (0, 0)
+    for _, a, b in found:
+        if not (before[0] <= a < b <= size and before[1] <= b):
+            return False
+        before = a, b
+    return True
 
 
 def _characters(stage: Stage, now: _Traced, known: dict[str, str]) -> _Traced:

@@ -88,10 +88,14 @@ def _through(recipe: Standardizer, raw: str, text: str) -> tuple[list[int], list
     assert [text[a:b] for a, b in words] == [word for word, _, _ in origins]
     starts, ends = [len(data)] * (len(text) + 1), [0] * (len(text) + 1)
     before, byte = 0, 0  # where the word before ends
-    for (a, b), (word, first, last) in zip(words, origins, strict=True):
+    for n, ((a, b), (word, first, last)) in enumerate(zip(words, origins, strict=True)):
         starts[before : a + 1] = [first] * (a + 1 - before)
         ends[before : a + 1] = [byte] * (a + 1 - before)
-        begins, stops = _inside(word, data[first:last].decode())
+        if first < byte or (n + 1 < len(origins) and origins[n + 1][1] < last):
+            # Bytes that several words come from: no word knows which of them are its own.
+            begins, stops = [0] * len(word), [last - first] * len(word)
+        else:
+            begins, stops = _inside(word, data[first:last].decode())
         starts[a:b] = [first + place for place in begins]
         ends[a + 1 : b + 1] = [first + place for place in stops]
         before, byte = b, last

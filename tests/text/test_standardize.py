@@ -5,7 +5,7 @@ import unicodedata
 from importlib import resources
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nlpkit.errors import UsageError
@@ -196,6 +196,7 @@ def test_every_list_of_stop_words():
     st.text(alphabet="aéÉ .,!ßthe½´İΣ\u0301'\t<&;", max_size=20),
     st.lists(st.sampled_from([*CHARACTER, "stopwords:en", "stem:en", "min-length:2"]), max_size=5),
 )
+@example("½", ["strip-digits", "strip-accents", "nfkd"])
 def test_explained_results_are_the_words(text, steps):
     run = Standardizer(Recipe(tuple(steps)))
     assert " ".join(change.result for change in run.explain(text)).split() == run(text).split()

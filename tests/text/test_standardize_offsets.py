@@ -50,6 +50,7 @@ def checked(run, text):
 @example("<b>&lt;i&gt;</b>", ("strip-html", "strip-html"))
 @example("ΑΣ'Α ΑΣ", ("lower",))
 @example("&notit;", ("strip-html",))
+@example("0¯", ("stopwords:en", "nfkc"))
 def test_words_are_the_plain_ones_and_spans_are_in_order(text, steps):
     checked(standardizer(steps), text)
 

@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nlpkit import cli
@@ -158,6 +158,7 @@ def test_offsets_through_the_recipe_before(tmp_path, text):
 
 @QUICK
 @given(LINES)
+@example("&\x0b0:")
 def test_offsets_through_the_recipe_before_hold_the_rules_for_any_text(tmp_path, text):
     assert all(part for _, part in spans(tmp_path, STEMMED, text))
 
