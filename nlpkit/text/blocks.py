@@ -105,3 +105,12 @@ def line_blocks(
         before = before + whole.count(b"\n") if numbered else 1
     if held:
         yield Block(b"".join(held), before)
+
+
+def ordinary(blocks: Iterator[Block], last: list[Block]) -> Iterator[Block]:
+    """The blocks of whole lines; a line too long to be a block, which nothing follows, goes to ``last``."""
+    for block in blocks:
+        if isinstance(block.data, bytes):
+            yield block
+        else:
+            last.append(block)

@@ -19,7 +19,7 @@ import numpy as np
 
 from nlpkit import console
 from nlpkit.text import word_encoding
-from nlpkit.text.blocks import BLOCK, SMALL, Block, line_blocks
+from nlpkit.text.blocks import BLOCK, SMALL, Block, line_blocks, ordinary
 from nlpkit.text.compression import reading
 from nlpkit.text.documents import LIMIT, Counts, Source, batches
 from nlpkit.text.shards import smallest_dtype
@@ -216,16 +216,8 @@ class LineEncoder:
 
         if self._workers is None:
             self._workers = Workers(self._packed, self.jobs)
-        last: list[Block] = []  # a line that is too long to be a block; nothing follows it
-
-        def ordinary() -> Iterator[Block]:
-            for block in blocks:
-                if isinstance(block.data, bytes):
-                    yield block
-                else:
-                    last.append(block)
-
-        for made, lines in self._workers(ordinary(), name, errors, counts):
+        last: list[Block] = []
+        for made, lines in self._workers(ordinary(blocks, last), name, errors, counts):
             lengths = np.frombuffer(made, np.int64, lines)
             yield np.frombuffer(made, self._dtype, offset=lengths.nbytes), lengths
         for block in last:

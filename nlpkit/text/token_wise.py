@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 
-from nlpkit.text.blocks import Block, line_blocks
+from nlpkit.text.blocks import Block, line_blocks, ordinary
 from nlpkit.text.compression import reading
 from nlpkit.text.documents import Counts, Source
 from nlpkit.text.line_workers import Workers, can_fork, processors
@@ -165,16 +165,8 @@ class BulkLines:
     ) -> Iterator[tuple[bytes, int]]:
         if self.workers is None:
             self.workers = Workers(self._whole, self.jobs)
-        last: list[Block] = []  # a line that is too long to be a block; nothing follows it
-
-        def ordinary() -> Iterator[Block]:
-            for block in blocks:
-                if isinstance(block.data, bytes):
-                    yield block
-                else:
-                    last.append(block)
-
-        yield from self.workers(ordinary(), name, errors, counts)
+        last: list[Block] = []
+        yield from self.workers(ordinary(blocks, last), name, errors, counts)
         for block in last:
             yield from self._pieces(block, name, errors, counts, bulk=True)
 

@@ -8,26 +8,9 @@ import lzma
 import random
 import sys
 
-import pytest
 import zstandard
 
-from nlpkit import cli
-
 LINES = "The cat sat.\nA dog ran away.\nthe  CAT sat.\n"
-
-
-@pytest.fixture
-def nlpkit(monkeypatch, capfdbinary):
-    """Runs a command line with bytes on standard input: (exit code, stdout, stderr)."""
-
-    def run(*argv, stdin=b""):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))))
-        code = cli.run([str(a) for a in argv])
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return code, out.decode(), err.decode()
-
-    return run
 
 
 def test_pipes(nlpkit, tmp_path):

@@ -1,7 +1,6 @@
 """The text verbs as people run them: outputs, pipes, refusals with their exit codes, and what start-up imports."""
 
 import gzip
-import io
 import json
 import subprocess
 import sys
@@ -14,20 +13,6 @@ from nlpkit.text.tokenizer import Tokenizer
 
 NLPKIT = [sys.executable, "-m", "nlpkit"]
 TEXT = "Can't dislike this.\nThe cat sat on the mat.\n\nThe mat can't dislike the cat.\n" * 5
-
-
-@pytest.fixture
-def nlpkit(monkeypatch, capfdbinary):
-    """Runs a command line with bytes on standard input: (exit code, stdout, stderr)."""
-
-    def run(*argv, stdin=b""):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))))
-        code = cli.run([str(a) for a in argv])
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return code, out.decode(), err.decode()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """vectorize and tokenizer-eval as people run them: outputs, pipes, refusals with their exit codes."""
 
-import io
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -13,19 +11,9 @@ from nlpkit import cli
 TEXT = b"The cat sat.\nThe dog can't sit; the cat can.\n\nA mat!\n"
 
 
-@pytest.fixture
-def nlpkit(monkeypatch, capfdbinary, tmp_path):
-    """Runs a command line with bytes on standard input, in an empty folder: (exit code, stdout, stderr)."""
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-
-    def run(*argv, stdin=b""):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))))
-        code = cli.run([str(a) for a in argv])
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return code, out.decode(), err.decode()
-
-    return run
 
 
 @pytest.fixture(scope="module")
