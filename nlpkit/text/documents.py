@@ -341,7 +341,7 @@ def batches(items: Iterable[Any], first: int = 16, most: int = 2048) -> Iterator
     size, weight = first, 0
     for item in items:
         held.append(item)
-        weight += _weight(item)
+        weight += len(item) if item.__class__ is str else _weight(item)
         if len(held) >= size or weight >= _HEAVY:
             yield held
             held, size, weight = [], min(2 * size, most), 0

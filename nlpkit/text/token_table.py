@@ -19,21 +19,13 @@ from typing import Any
 import numpy as np
 
 from nlpkit.text.standardize import Standardizer
+from nlpkit.text.token_numbers import BITS, END, LENGTH, TokenNumbers, compiled, longer, spaces
 from nlpkit.text.token_wise import MARK, ascii_map, mark_of
 
 _SLOTS = 1 << 20  # half of them can be taken before the table is emptied
 _LONGEST = 1 << 23  # bytes of a block; what is longer is one long line
 _ARENA = 1 << 25  # bytes of tokens, or of results, before the table is emptied
 _GIVE_UP = 8  # blocks that the table could not do, or not fast, before it is left alone
-_END = 255  # in a table of bytes: ends a token; no byte of UTF-8
-_SHORT = 7  # bytes of a token that is its own key
-
-
-def spaces() -> np.ndarray:
-    """(256,): every byte itself, but :data:`_END` for ASCII white space as ``str.split`` has it."""
-    made = np.arange(256, dtype=np.uint8)
-    made[[9, 10, 11, 12, 13, 28, 29, 30, 31, 32]] = _END
-    return made
 
 
 class TokenTable:
@@ -45,26 +37,23 @@ class TokenTable:
     def __init__(self, run: Standardizer) -> None:
         self.run = run
         self._mark = mark_of(run.recipe)
-        self._between = np.frombuffer(f" {self._mark} ".encode(), np.uint8)
         self._failed = 0
         wide = spaces()
         narrow = wide.copy()
-        narrow[128:] = _END  # here the loop goes back and takes the wide way
+        narrow[128:] = END  # here the loop goes back and takes the wide way
         mapped = ascii_map(run.recipe)
         if mapped is not None:
             made = np.frombuffer(mapped, np.uint8)[:128]
-            narrow[:128] = np.where((made == 32) | (wide[:128] == _END), _END, made)
-        self._bytes = np.stack([narrow, wide])
+            narrow[:128] = np.where((made == 32) | (wide[:128] == END), END, made)
+        self._numbers = TokenNumbers(np.stack([narrow, wide]), f" {self._mark} ", _SLOTS)
         self.clear()
 
     def clear(self) -> None:
         """Forget all tokens."""
-        self._slots = np.zeros((_SLOTS, 2), np.uint64)  # a token's key and its number + 1
-        self._found = np.zeros(_SLOTS // 2, np.int64)  # (V,): where a token's bytes are, start << 24 | length
-        self._places = np.zeros(_SLOTS // 2, np.int64)  # (V,): where its result's bytes are, in the same way
-        self._tokens = np.zeros(1 << 20, np.uint8)
+        self._numbers.clear()
+        self._places = np.zeros(_SLOTS // 2, np.int64)  # (V,): where a token's result is in the results
         self._results = np.zeros(1 << 20, np.uint8)
-        self._count = self._used = self._made = 0
+        self._made = 0
 
     def __call__(self, data: bytes) -> tuple[bytes, int] | None:
         """The standardized lines and their number; None when only the plain way can do these lines."""
@@ -73,24 +62,19 @@ class TokenTable:
         most = len(data) // 2  # tokens that these bytes can hold
         if self._failed >= _GIVE_UP or len(data) > _LONGEST:
             return None
-        if self._count + most > _SLOTS // 2 or max(self._used, self._made) > _ARENA:
+        numbers = self._numbers
+        if numbers.count + most > _SLOTS // 2 or max(numbers.used, self._made) > _ARENA:
             if most > _SLOTS // 2:
                 return None
             self.clear()
-        scan, weigh, emit = _loops()
-        known, used = self._count, self._used
-        self._tokens = _longer(self._tokens, used + len(data) + most * len(self._between))
-        stream = np.empty(len(data), np.int32)
-        filled, self._count, self._used = scan(
-            np.frombuffer(data, np.uint8), self._bytes, self._between, self._slots, self._found, self._tokens,
-            stream, known, used,
-        )  # fmt: skip
-        if self._count > known and not self._standardize(known, used):
+        weigh, emit = _loops()
+        known, used = numbers.count, numbers.used
+        stream = numbers(data)
+        if numbers.count > known and not self._standardize(known, used):
             self.clear()
             self._failed += 1
             return None
-        stream = stream[:filled]
-        if 2 * (self._count - known) > filled:
+        if 2 * (numbers.count - known) > len(stream):
             self._failed += 1  # hardly any token comes again: the plain way is the faster one
         room, lines = weigh(stream, self._places)
         out = np.empty(room, np.uint8)
@@ -99,11 +83,10 @@ class TokenTable:
 
     def _standardize(self, known: int, used: int) -> bool:
         """The results of the new tokens; False when what came back cannot be told apart."""
-        tokens = self._tokens[used : self._used].tobytes().decode().split(f" {self._mark} ")
-        count = self._count - known
-        tokens.pop()
-        if len(tokens) != count:
+        tokens = self._numbers.since(known, used)
+        if tokens is None:
             return False
+        count = len(tokens)
         # Text that is all ASCII is standardized faster, so what is not goes by itself.
         plain = [token.isascii() for token in tokens]
         results = self._apart([t for t, is_plain in zip(tokens, plain, strict=True) if is_plain])
@@ -120,8 +103,8 @@ class TokenTable:
         whole = joined.isascii()
         lengths = np.array([len(r) if whole else len(r.encode()) for r in results], np.int64)
         starts = self._made + np.cumsum(lengths) - lengths
-        self._places[known : self._count] = starts << 24 | lengths
-        self._results = _longer(self._results, self._made + len(joined))
+        self._places[known : known + count] = starts << BITS | lengths
+        self._results = longer(self._results, self._made + len(joined))
         self._results[self._made : self._made + len(joined)] = np.frombuffer(joined, np.uint8)
         self._made += len(joined)
         return True
@@ -144,100 +127,6 @@ class TokenTable:
         return [piece[1:-1] for piece in pieces[1:-1]]
 
 
-def _longer(array: np.ndarray, size: int) -> np.ndarray:
-    """``array`` with room for ``size``, at least doubled when it grows."""
-    if size <= len(array):
-        return array
-    made = np.zeros(max(size, 2 * len(array)), array.dtype)
-    made[: len(array)] = array
-    return made
-
-
-def scan(
-    text: np.ndarray,
-    byte: np.ndarray,
-    between: np.ndarray,
-    slots: np.ndarray,
-    found: np.ndarray,
-    tokens: np.ndarray,
-    stream: np.ndarray,
-    count: int,
-    used: int,
-) -> tuple[int, int, int]:
-    """Number the tokens of ``text`` (N,) into ``stream`` (W,), -1 for a line end; new ones join the table.
-
-    ``byte`` (2, 256) says what a byte is looked up as, or that it ends a token: between spaces that hold only ASCII,
-    and elsewhere. ``text`` ends with a line end.
-    """
-    mask, one, eight = np.uint64(len(slots) - 1), np.uint64(1), np.uint64(8)
-    shift, long = np.uint64(32), np.uint64(1 << 63)
-    size = len(text)
-    at = filled = 0
-    word, before = 0, 0  # where the text since the last space begins, and what was filled by then
-    way = 0
-    while at < size:
-        if byte[way, text[at]] == _END:
-            here = text[at]
-            if here >= 128:
-                at, filled, way = word, before, 1
-                continue
-            at += 1
-            if byte[1, here] == _END:
-                if here == 10:
-                    stream[filled] = -1
-                    filled += 1
-                word, before, way = at, filled, 0
-            continue
-        begin = at
-        key, hashed = one, np.uint64(0)
-        while True:
-            now = byte[way, text[at]]
-            if now == _END:  # a line end is the last byte
-                break
-            if key >> np.uint64(56):  # eight bytes, or seven and the one that says where they begin
-                hashed = (hashed ^ key) * np.uint64(0x9E3779B97F4A7C15)
-                hashed ^= hashed >> shift
-                key = np.uint64(0)
-            key = key << eight | np.uint64(now)
-            at += 1
-        if way == 0 and text[at] >= 128:
-            at, filled, way = word, before, 1
-            continue
-        length = at - begin
-        if length > _SHORT:
-            key = ((hashed ^ key) * np.uint64(0x9E3779B97F4A7C15)) | long
-        place = (key * np.uint64(0x9E3779B97F4A7C15)) >> shift & mask
-        number = np.int64(-1)
-        while slots[place, 1]:
-            if slots[place, 0] == key:
-                number = np.int64(slots[place, 1]) - 1
-                if length <= _SHORT:
-                    break
-                start = found[number] >> 24
-                i = 0
-                if found[number] & 0xFFFFFF == length:
-                    while i < length and tokens[start + i] == byte[way, text[begin + i]]:
-                        i += 1
-                if i == length:
-                    break
-                number = np.int64(-1)
-            place = (place + one) & mask
-        if number < 0:
-            number = np.int64(count)
-            count += 1
-            slots[place, 0], slots[place, 1] = key, np.uint64(count)
-            found[number] = used << 24 | length
-            for i in range(length):
-                tokens[used + i] = byte[way, text[begin + i]]
-            used += length
-            for i in range(len(between)):
-                tokens[used + i] = between[i]
-            used += len(between)
-        stream[filled] = number
-        filled += 1
-    return filled, count, used
-
-
 def _weigh(stream: np.ndarray, places: np.ndarray) -> tuple[int, int]:
     """Room for what ``stream`` (W,) names, in bytes, and its number of lines."""
     room, lines = len(stream), 0
@@ -245,7 +134,7 @@ def _weigh(stream: np.ndarray, places: np.ndarray) -> tuple[int, int]:
         if number < 0:
             lines += 1
         else:
-            room += places[number] & 0xFFFFFF
+            room += places[number] & LENGTH
     return room, lines
 
 
@@ -259,14 +148,14 @@ def _emit(stream: np.ndarray, places: np.ndarray, results: np.ndarray, out: np.n
             at += 1
             first = True
             continue
-        length = places[number] & 0xFFFFFF
+        length = places[number] & LENGTH
         if length == 0:
             continue
         if not first:
             out[at] = 32
             at += 1
         first = False
-        start = places[number] >> 24
+        start = places[number] >> BITS
         for i in range(length):
             out[at + i] = results[start + i]
         at += length
@@ -274,29 +163,8 @@ def _emit(stream: np.ndarray, places: np.ndarray, results: np.ndarray, out: np.n
 
 
 @functools.cache
-def _loops() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """The three loops, compiled; the machine code is kept on disk where that is possible."""
-    import numba
-    from numba.core import entrypoints
+def _loops() -> list[Callable[..., Any]]:
+    def weigh(numba: Any) -> tuple[Any, ...]:
+        return numba.int32[::1], numba.int64[::1]
 
-    byte, number, read = numba.uint8[::1], numba.int64, numba.types.Array(numba.uint8, 1, "C", readonly=True)
-    keys, places, stream = numba.uint64[:, ::1], numba.int64[::1], numba.int32[::1]
-    loops: dict[Callable[..., Any], tuple[Any, ...]] = {
-        scan: (read, numba.uint8[:, ::1], read, keys, places, byte, stream, number, number),
-        _weigh: (stream, places),
-        _emit: (stream, places, byte, byte),
-    }
-    # Before it compiles or loads anything, numba imports every installed package that extends it, which can take
-    # longer than the loops; they need none. What is compiled elsewhere still finds the extensions.
-    held = getattr(entrypoints, "_already_initialized", False)
-    entrypoints._already_initialized = True
-    try:
-        try:
-            made = [numba.njit(cache=True)(loop) for loop in loops]
-        except RuntimeError:  # no place for the machine code
-            made = [numba.njit(loop) for loop in loops]
-        for compiled, types in zip(made, loops.values(), strict=True):
-            compiled.compile(types)
-    finally:
-        entrypoints._already_initialized = held
-    return made[0], made[1], made[2]
+    return compiled({_weigh: weigh, _emit: lambda numba: (*weigh(numba), *(numba.uint8[::1],) * 2)})

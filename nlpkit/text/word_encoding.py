@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nlpkit.text.token_numbers import BITS, END, LENGTH, TokenNumbers, compiled, longer
+
 if TYPE_CHECKING:
     from nlpkit.text.tokenizer import Tokenizer
 
@@ -78,23 +80,17 @@ class WordEncoder:
         assert mark is not None
         self.tokenizer, self.end = tokenizer, end
         self._mark, self._mark_id = str(mark["content"]), int(mark["id"])
-        from nlpkit.text import token_table
-
-        self._table = token_table
-        bytes_ = np.arange(256, dtype=np.uint8)
-        bytes_[[9, 10, 13, 32]] = token_table._END
-        self._bytes = np.stack([bytes_, bytes_])
-        self._between = np.frombuffer(b"\n", np.uint8)  # no run holds one
+        byte = np.arange(256, dtype=np.uint8)
+        byte[[9, 10, 13, 32]] = END
+        self._numbers = TokenNumbers(byte, "\n", _SLOTS)  # no run holds a line end
         self.clear()
 
     def clear(self) -> None:
         """Forget all runs."""
-        self._slots = np.zeros((_SLOTS, 2), np.uint64)  # a run's key and its number + 1
-        self._found = np.zeros(_SLOTS // 2, np.int64)  # (V,): where a run's bytes are, start << 24 | length
-        self._places = np.zeros(_SLOTS // 2, np.int64)  # (V,): where its ids are, in the same way
-        self._runs = np.zeros(1 << 20, np.uint8)
+        self._numbers.clear()
+        self._places = np.zeros(_SLOTS // 2, np.int64)  # (V,): where a run's ids are
         self._ids = np.zeros(1 << 20, np.uint32)
-        self._count = self._used = self._made = 0
+        self._made = 0
 
     def __call__(self, block: bytes) -> np.ndarray:
         """The ids of lines (N bytes, at most :data:`LONGEST`), the last of which has its end too.
@@ -102,42 +98,36 @@ class WordEncoder:
         :raises Indistinct: the runs cannot be told apart; the table is empty then.
         """
         most = len(block) // 2  # runs that these bytes can hold
-        if self._count + most > _SLOTS // 2 or max(self._used, self._made) > _ARENA:
+        numbers = self._numbers
+        if numbers.count + most > _SLOTS // 2 or max(numbers.used, self._made) > _ARENA:
             self.clear()
-        scan, weigh, _ = self._table._loops()
-        known, used = self._count, self._used
-        self._runs = self._table._longer(self._runs, used + len(block) + most)
-        stream = np.empty(len(block), np.int32)
-        filled, self._count, self._used = scan(
-            np.frombuffer(block, np.uint8), self._bytes, self._between, self._slots, self._found, self._runs,
-            stream, known, used,
-        )  # fmt: skip
-        if self._count > known:
+        weigh, emit = _loops()
+        known, used = numbers.count, numbers.used
+        stream = numbers(block)
+        if numbers.count > known:
             try:
                 self._encode(known, used)
             except BaseException:
                 self.clear()  # it holds runs whose ids are not known
                 raise
-        stream = stream[:filled]
-        room, _ = weigh(stream, self._places)
-        out = np.empty(room, np.uint32)
-        return out[: _emitter()(stream, self._places, self._ids, self.end, out)]
+        out = np.empty(weigh(stream, self._places), np.uint32)
+        return out[: emit(stream, self._places, self._ids, self.end, out)]
 
     def _encode(self, known: int, used: int) -> None:
         """Put the ids of the new runs into the table."""
-        runs = self._runs[used : self._used].tobytes().decode().split("\n")
-        runs.pop()
+        runs = self._numbers.since(known, used)
+        assert runs is not None
         mark = self._mark
         texts = [mark.join((*runs[at : at + _TOGETHER], "")) for at in range(0, len(runs), _TOGETHER)]
         rows = self.tokenizer.encode(texts)
         ids = np.fromiter(chain.from_iterable(rows), np.uint32, sum(map(len, rows)))
         ends = np.flatnonzero(ids == self._mark_id)
-        if len(ends) != len(runs) or len(runs) != self._count - known:
+        if len(ends) != len(runs):
             raise Indistinct(f"{mark} between words gave {len(ends):,} ids for {len(runs):,} words")
         lengths = np.diff(ends, prepend=-1) - 1
         kept = ids[ids != self._mark_id]
-        self._places[known : self._count] = (self._made + np.cumsum(lengths) - lengths) << 24 | lengths
-        self._ids = self._table._longer(self._ids, self._made + len(kept))
+        self._places[known : known + len(runs)] = (self._made + np.cumsum(lengths) - lengths) << BITS | lengths
+        self._ids = longer(self._ids, self._made + len(kept))
         self._ids[self._made : self._made + len(kept)] = kept
         self._made += len(kept)
 
@@ -151,19 +141,28 @@ def _emit(stream: np.ndarray, places: np.ndarray, ids: np.ndarray, end: int, out
             at += 1
             continue
         place = places[number]
-        start = place >> 24
-        for i in range(start, start + (place & 0xFFFFFF)):
+        start = place >> BITS
+        for i in range(start, start + (place & LENGTH)):
             out[at] = ids[i]
             at += 1
     return at
 
 
-@functools.cache
-def _emitter() -> Callable[..., int]:
-    """The loop, compiled; the machine code is kept on disk where that is possible."""
-    import numba
+def _weigh(stream: np.ndarray, places: np.ndarray) -> int:
+    """The ids and line ends that ``stream`` (W,) names."""
+    room = 0
+    for number in stream:
+        room += 1 if number < 0 else places[number] & LENGTH
+    return room
 
-    try:
-        return numba.njit(cache=True)(_emit)  # type: ignore[no-any-return]
-    except RuntimeError:  # no place for the machine code
-        return numba.njit(_emit)  # type: ignore[no-any-return]
+
+@functools.cache
+def _loops() -> list[Callable[..., Any]]:
+    def weigh(numba: Any) -> tuple[Any, ...]:
+        return numba.int32[::1], numba.int64[::1]
+
+    def emit(numba: Any) -> tuple[Any, ...]:
+        ids = numba.uint32[::1]
+        return (*weigh(numba), ids, numba.int64, ids)
+
+    return compiled({_weigh: weigh, _emit: emit})

@@ -98,11 +98,10 @@ def read(
     documents = 0
     with console.progress("reading", unit="documents") as bar:
         for batch in batches(texts):
-            ids, sizes = words([standardize(text) for text in batch])
-            found = np.bincount(ids, minlength=len(words))
+            piece = words.stream([standardize(text) for text in batch])
+            found = np.bincount(piece + 1, minlength=len(words) + 1)[1:]
             found[: len(counts)] += counts
             counts = found
-            piece = np.insert(ids, np.cumsum(sizes), END).astype(np.int32)
             digest.update(piece.tobytes())
             spool.add(0, piece)
             documents += len(batch)

@@ -12,10 +12,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+AHEAD = 4  # places of a word that are asked for before they are needed
 END = -1  # stands before, between and after documents in a stream of ids
 
 
@@ -39,6 +41,22 @@ def _lowest_bit(typing_context: Any, bits: Any) -> Any:  # numba supplies the fi
         return builder.cttz(values[0], context.get_constant(types.boolean, 0))
 
     return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def _fetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the line of memory that holds ``array[index]``, without waiting for it (``llvm.prefetch``)."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        address = builder.bitcast(builder.gep(data, [values[1]]), byte)
+        builder.call(prefetch, [address, word(0), word(3), word(1)])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @compiled()
@@ -78,7 +96,7 @@ def count_rows(
     sums = np.zeros(vocabulary, np.float64)
     seen = np.zeros((vocabulary + 63) // 64, np.uint64)
     one = np.uint64(1)
-    begin = 0
+    begin, last = 0, positions.shape[0] - 1
     written = 0
     for row in range(ends.shape[0]):
         before = written
@@ -86,6 +104,8 @@ def count_rows(
         dense = (ends[row] - begin) * (2 * window if right else window) >= vocabulary
         for at in range(begin, ends[row]):
             place = positions[at]
+            # The places of a word are all over the stream: reading it is what takes the time.
+            _fetch(stream, positions[min(at + AHEAD, last)])  # type: ignore[call-arg]
             for distance in range(window):
                 other = stream[place - distance - 1]
                 if other < 0:

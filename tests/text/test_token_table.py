@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nlpkit.text import token_table, token_wise
+from nlpkit.text import token_numbers, token_table, token_wise
 from nlpkit.text.blocks import line_blocks
 from nlpkit.text.documents import Counts, Source, texts
 from nlpkit.text.recipe import Recipe
@@ -232,10 +232,16 @@ def test_loading_the_loops_imports_no_extension_of_numba():
 
     probe = (
         "import sys\n"
-        "from nlpkit.text.token_table import _loops\n"
+        "from nlpkit.text import token_numbers, token_table, word_encoding\n"
         "from numba.core import entrypoints\n"
-        "loops = _loops()\n"
+        "loops = [l for m in (token_numbers, token_table, word_encoding) for l in m._loops()]\n"
         "print(entrypoints._already_initialized, 'awkward' in sys.modules, [len(l.signatures) for l in loops])"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False False [1, 1, 1]"
+    assert done.stdout.strip() == "False False [1, 1, 1, 1, 1, 1]"
+
+
+def test_a_token_of_any_length_has_one_number():
+    numbers = token_numbers.TokenNumbers(token_numbers.spaces())
+    long = b"a" * ((1 << 24) + 1)
+    assert numbers(b"b " + long + b" a " + long + b"\n").tolist() == [0, 1, 2, 1, -1]

@@ -145,7 +145,7 @@ def test_the_table_is_bounded(monkeypatch):
         texts = [" ".join("".join(draw.choices("thequick", k=3)) for _ in range(40)) for _ in range(4)]
         ids = table("".join(t + "\n" for t in texts).encode()).tolist()
         assert ids == [i for row in tokenizer.encode(texts) for i in (*row, tokenizer.vocab_size)]
-        assert table._count <= 512
+        assert table._numbers.count <= 512
 
 
 def test_words_that_cannot_be_told_apart_are_not_guessed():
