@@ -26,7 +26,9 @@ _CHARACTER_STEPS = ("strip-accents", "strip-punct", "strip-digits")
 WHOLE = ("fix-mojibake", "strip-html")  # steps that look at more than a word, and do not give the same twice
 _ORDER = {name: rank for rank, name in enumerate((*PLAIN, *WITH_ARGUMENT))}
 _PASSES = 8
+_PORTION = 1 << 20  # characters of a text that are split into words at a time
 _MARKS = 256  # signs in a row from which combining marks are sorted beforehand
+_SIGN = re.compile(r"[^\w\s\x00-\x7f]")
 _MANY_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MARKS},}}")
 
 
@@ -172,7 +174,7 @@ def _normalized(form: str, text: str) -> str:
     The library sorts the marks of a letter by insertion. Marks that are sorted already, which is canonically the
     same text (Unicode Standard Annex 15), leave it nothing to do.
     """
-    if len(text) > _MARKS:
+    if _SIGN.search(text[_MARKS - 1 :: _MARKS]):  # so many in a row stand at one of these places, too
         text = _MANY_MARKS.sub(_sorted_marks, text)
     return unicodedata.normalize(form, text)  # type: ignore[arg-type]
 
@@ -225,18 +227,31 @@ class _Table(dict[int, int | None]):
         return self[code]
 
 
-def _collapse(text: str) -> str:
-    return " ".join(text.split())
+def _portions(text: str) -> Iterator[str]:
+    """``text`` cut at spaces into parts whose words do not fill the memory."""
+    at = 0
+    while 0 <= (cut := text.find(" ", at + _PORTION)):
+        yield text[at:cut]
+        at = cut + 1
+    yield text[at:]
 
 
 def _on_words(steps: tuple[WordStep, ...]) -> Step:
-    def run(text: str) -> str:
+    def portion(text: str) -> str:
         words = text.split()
         for step in steps:
             words = step(words)
         return " ".join(words)
 
+    def run(text: str) -> str:
+        if len(text) <= _PORTION:
+            return portion(text)
+        return " ".join(filter(None, map(portion, _portions(text))))
+
     return run
+
+
+_collapse = _on_words(())
 
 
 def _word_step(name: str, argument: str, recipe: Recipe, around: tuple[str, ...]) -> WordStep:

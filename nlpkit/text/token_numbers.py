@@ -53,7 +53,7 @@ class TokenNumbers:
     def __call__(self, data: bytes) -> np.ndarray:
         """The numbers (W,) int32 of the tokens of whole lines, :data:`LINE_END` for a line end."""
         most = len(data) // 2  # tokens that these bytes can hold
-        scan, rehash = _loops()
+        scan, rehash, *_ = _loops()
         if 2 * (self.count + most) > len(self._slots):
             slots = np.zeros((1 << (2 * (self.count + most)).bit_length(), 2), np.uint64)
             rehash(self._slots, slots)
@@ -72,6 +72,24 @@ class TokenNumbers:
         tokens = text.split(self._between)
         tokens.pop()
         return tokens if len(tokens) == self.count - count else None
+
+
+def runs_of(lengths: np.ndarray, start: int = 0) -> np.ndarray:
+    """Runs of these lengths (V,) int64, one behind the other from ``start`` on, each a number."""
+    made: np.ndarray = (start + np.cumsum(lengths) - lengths) << BITS | lengths
+    return made
+
+
+def named(stream: np.ndarray, places: np.ndarray, names: np.ndarray) -> tuple[bytes, int]:
+    """The lines that ``stream`` (W,) int32 stands for, and their number.
+
+    ``places`` (V,): the run of ``names``, which are bytes, that a number stands for. There is a space between two
+    that are not empty.
+    """
+    *_, weigh, emit = _loops()
+    room, lines = weigh(stream, places)
+    out = np.empty(room, np.uint8)
+    return out[: emit(stream, places, names, out)].tobytes(), lines
 
 
 def longer(array: np.ndarray, size: int) -> np.ndarray:
@@ -175,6 +193,41 @@ def _rehash(old: np.ndarray, slots: np.ndarray) -> None:
             slots[place, 0], slots[place, 1] = old[at, 0], old[at, 1]
 
 
+def _weigh(stream: np.ndarray, places: np.ndarray) -> tuple[int, int]:
+    """Room for what ``stream`` (W,) names, in bytes, and its number of lines."""
+    room, lines = len(stream), 0
+    for number in stream:
+        if number < 0:
+            lines += 1
+        else:
+            room += places[number] & LENGTH
+    return room, lines
+
+
+def _emit(stream: np.ndarray, places: np.ndarray, names: np.ndarray, out: np.ndarray) -> int:
+    """Write the names that ``stream`` (W,) names, one space between them, and the line ends; the bytes written."""
+    at = 0
+    first = True
+    for number in stream:
+        if number < 0:
+            out[at] = 10
+            at += 1
+            first = True
+            continue
+        length = places[number] & LENGTH
+        if length == 0:
+            continue
+        if not first:
+            out[at] = 32
+            at += 1
+        first = False
+        start = places[number] >> BITS
+        for i in range(length):
+            out[at + i] = names[start + i]
+        at += length
+    return at
+
+
 def compiled(loops: dict[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]) -> list[Callable[..., Any]]:
     """Loops compiled for the types that a function of ``numba`` names; their machine code is kept on disk if it can be.
 
@@ -206,4 +259,14 @@ def _loops() -> list[Callable[..., Any]]:
         keys, stream = numba.uint64[:, ::1], numba.int32[::1]
         return (read, numba.uint8[:, ::1], read, keys, number[::1], byte, stream, number, number)
 
-    return compiled({_scan: scan, _rehash: lambda numba: (numba.uint64[:, ::1],) * 2})
+    def rehash(numba: Any) -> tuple[Any, ...]:
+        return (numba.uint64[:, ::1],) * 2
+
+    def weigh(numba: Any) -> tuple[Any, ...]:
+        return numba.int32[::1], numba.int64[::1]
+
+    def emit(numba: Any) -> tuple[Any, ...]:
+        read = numba.types.Array(numba.uint8, 1, "C", readonly=True)
+        return (*weigh(numba), read, numba.uint8[::1])
+
+    return compiled({_scan: scan, _rehash: rehash, _weigh: weigh, _emit: emit})

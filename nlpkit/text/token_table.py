@@ -12,14 +12,10 @@ Between two spaces that hold nothing but ASCII even more is known: no character 
 that the recipe makes a space ends a token, and letters are looked up by what the recipe makes of them.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from nlpkit.text.standardize import Standardizer
-from nlpkit.text.token_numbers import BITS, END, LENGTH, TokenNumbers, compiled, longer, spaces
+from nlpkit.text.token_numbers import END, TokenNumbers, longer, named, runs_of, spaces
 from nlpkit.text.token_wise import MARK, ascii_map, mark_of
 
 _SLOTS = 1 << 20  # half of them can be taken before the table is emptied
@@ -67,7 +63,6 @@ class TokenTable:
             if most > _SLOTS // 2:
                 return None
             self.clear()
-        weigh, emit = _loops()
         known, used = numbers.count, numbers.used
         stream = numbers(data)
         if numbers.count > known and not self._standardize(known, used):
@@ -76,10 +71,7 @@ class TokenTable:
             return None
         if 2 * (numbers.count - known) > len(stream):
             self._failed += 1  # hardly any token comes again: the plain way is the faster one
-        room, lines = weigh(stream, self._places)
-        out = np.empty(room, np.uint8)
-        size = emit(stream, self._places, self._results, out)
-        return out[:size].tobytes(), lines
+        return named(stream, self._places, self._results)
 
     def _standardize(self, known: int, used: int) -> bool:
         """The results of the new tokens; False when what came back cannot be told apart."""
@@ -102,8 +94,7 @@ class TokenTable:
         joined = "".join(results).encode()
         whole = joined.isascii()
         lengths = np.array([len(r) if whole else len(r.encode()) for r in results], np.int64)
-        starts = self._made + np.cumsum(lengths) - lengths
-        self._places[known : known + count] = starts << BITS | lengths
+        self._places[known : known + count] = runs_of(lengths, self._made)
         self._results = longer(self._results, self._made + len(joined))
         self._results[self._made : self._made + len(joined)] = np.frombuffer(joined, np.uint8)
         self._made += len(joined)
@@ -125,46 +116,3 @@ class TokenTable:
         ):
             return None
         return [piece[1:-1] for piece in pieces[1:-1]]
-
-
-def _weigh(stream: np.ndarray, places: np.ndarray) -> tuple[int, int]:
-    """Room for what ``stream`` (W,) names, in bytes, and its number of lines."""
-    room, lines = len(stream), 0
-    for number in stream:
-        if number < 0:
-            lines += 1
-        else:
-            room += places[number] & LENGTH
-    return room, lines
-
-
-def _emit(stream: np.ndarray, places: np.ndarray, results: np.ndarray, out: np.ndarray) -> int:
-    """Write the results that ``stream`` (W,) names, one space between them, and the line ends; the bytes written."""
-    at = 0
-    first = True
-    for number in stream:
-        if number < 0:
-            out[at] = 10
-            at += 1
-            first = True
-            continue
-        length = places[number] & LENGTH
-        if length == 0:
-            continue
-        if not first:
-            out[at] = 32
-            at += 1
-        first = False
-        start = places[number] >> BITS
-        for i in range(length):
-            out[at + i] = results[start + i]
-        at += length
-    return at
-
-
-@functools.cache
-def _loops() -> list[Callable[..., Any]]:
-    def weigh(numba: Any) -> tuple[Any, ...]:
-        return numba.int32[::1], numba.int64[::1]
-
-    return compiled({_weigh: weigh, _emit: lambda numba: (*weigh(numba), *(numba.uint8[::1],) * 2)})

@@ -59,7 +59,8 @@ def tokenize(
     if special and not tokenizer.raw.num_special_tokens_to_add(paired):
         console.warn("--special adds nothing: the tokenizer has no template of special tokens")
     end = _end(tokenizer, special, paired) if eos else None
-    if format in (*SHARDS, "ids") and not (special or paired or standardized) and max_length is None:
+    plain = not (special or paired or standardized or offsets) and max_length is None and ngrams is None
+    if plain and format != "jsonl":
         count = _tokenize_lines(paths, tokenizer, output, format, end, force, input_format, **reading)
         if count is not None:
             return count
@@ -209,17 +210,17 @@ def _tokenize_lines(
     errors: str = "replace",
     **rest: Any,
 ) -> int | None:
-    """The ids of lines of text, by the bulk encoder; None when these are not lines or it is not for them."""
+    """Lines of text, by the bulk encoder; None when these are not lines or it is not for them."""
     if documents != "line" or errors not in ERRORS:
         return None
     found = sources(paths, input_format)
     if any(source.format != "text" for source in found):
         return None
-    if format == "ids":
-        from nlpkit.text.id_lines import write_ids
+    if format not in SHARDS:
+        from nlpkit.text.token_lines import write_lines
 
         with writing(output, force) as file:
-            return write_ids(found, tokenizer, file, errors=errors, end=end)
+            return write_lines(found, tokenizer, _names(format, tokenizer), file, errors=errors, end=end)
     from nlpkit.text.fast_encoding import encode_lines, supports
     from nlpkit.text.shards import write_blocks
 
@@ -237,20 +238,25 @@ def _line(
     """What writes one document in a format of lines."""
     if format == "jsonl":
         return _JsonLine(tokenizer, pair_field)
-    if format == "ids":
-        digits = [str(i) for i in range(tokenizer.vocab_size)]
-        return lambda row: (" ".join([digits[i] for i in row[1].ids]) + "\n").encode()
-    from nlpkit.text import token_names
-
-    names = token_names.names_of(tokenizer)
+    names = _names(format, tokenizer)
     if ngrams is None:
         return lambda row: (" ".join([names[i] for i in row[1].ids]) + "\n").encode()
+    from nlpkit.text import token_names
     from nlpkit.text.vectorize import ngram_range
 
     low, high = ngram_range(ngrams)
     return lambda row: (
         "\t".join(token_names.ngrams([names[i] for i in row[1].ids], low, high)) + "\n"
     ).encode()
+
+
+def _names(format: str, tokenizer: "Tokenizer") -> list[str]:
+    """What an id is called on the lines of a format."""
+    if format == "ids":
+        return [str(i) for i in range(tokenizer.vocab_size)]
+    from nlpkit.text import token_names
+
+    return token_names.names_of(tokenizer)
 
 
 class _JsonLine:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlpkit.text.token_numbers import BITS, END, LENGTH, TokenNumbers, compiled, longer
+from nlpkit.text.token_numbers import BITS, END, LENGTH, TokenNumbers, compiled, longer, runs_of
 
 if TYPE_CHECKING:
     from nlpkit.text.tokenizer import Tokenizer
@@ -126,7 +126,7 @@ class WordEncoder:
             raise Indistinct(f"{mark} between words gave {len(ends):,} ids for {len(runs):,} words")
         lengths = np.diff(ends, prepend=-1) - 1
         kept = ids[ids != self._mark_id]
-        self._places[known : known + len(runs)] = (self._made + np.cumsum(lengths) - lengths) << BITS | lengths
+        self._places[known : known + len(runs)] = runs_of(lengths, self._made)
         self._ids = longer(self._ids, self._made + len(kept))
         self._ids[self._made : self._made + len(kept)] = kept
         self._made += len(kept)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from nlpkit.errors import DataError
-from nlpkit.text import fast_encoding, id_lines, tokenize_stream
+from nlpkit.text import fast_encoding, token_lines, tokenize_stream
 from nlpkit.text.documents import LIMIT, Source, read_documents
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.shards import TokenShard
+from nlpkit.text.token_names import names_of
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
 
 CORPUS = [
@@ -116,11 +117,15 @@ def test_a_shard_is_the_same_with_and_without(tmp_path, tokenizer, monkeypatch, 
         assert [row[0] for row in shard] == [row[0] for row in expected]
     else:
         assert [row.tolist() for row in shard] == [[*row, 5] if eos else row for row in expected]
-        monkeypatch.setattr(id_lines, "SMALL", 0)
-        monkeypatch.setattr(id_lines, "BLOCK", 8)
+        monkeypatch.setattr(token_lines, "SMALL", 0)
+        monkeypatch.setattr(token_lines, "BLOCK", 8)
         tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "ids.txt"), eos=eos)
         shown = [" ".join(map(str, [*row, 5] if eos else row)) + "\n" for row in expected]
         assert (tmp_path / "ids.txt").read_text() == "".join(shown)
+        tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "t.txt"), format="tokens", eos=eos)
+        names = names_of(tokenizer)
+        shown = [" ".join([names[i] for i in ([*row, 5] if eos else row)]) + "\n" for row in expected]
+        assert (tmp_path / "t.txt").read_bytes() == "".join(shown).encode()
     assert shard.ids.dtype == np.uint16
 
 

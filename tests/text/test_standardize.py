@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nlpkit.errors import UsageError
+from nlpkit.text import standardize
 from nlpkit.text.recipe import FORMS, PLAIN, Recipe, shipped_stopwords
 from nlpkit.text.standardize import WHOLE, Standardizer, strip_html
 from nlpkit.text.standardize_stream import recipe_of
@@ -249,3 +250,12 @@ def test_casefold_stands_for_lower():
         recipe_of({"casefold": True}).steps[1] == "casefold"
         and "lower" not in recipe_of({"casefold": True}).steps
     )
+
+
+def test_a_long_text_is_split_into_words_in_portions(monkeypatch):
+    text = "  the Cats  ran\t\n \u2003the the the dogs isn't  " * 9
+    recipes = [Recipe(("lower", "stopwords:en", "stem:en", "collapse-space")), Recipe(("collapse-space",))]
+    expected = [Standardizer(recipe)(text) for recipe in recipes]
+    for size in (1, 2, 7, 40):
+        monkeypatch.setattr(standardize, "_PORTION", size)
+        assert [Standardizer(recipe)(text) for recipe in recipes] == expected

@@ -1,4 +1,4 @@
-"""Lines of text to lines of decimal ids: plainly at first, in bulk once there is enough text to pay for an engine.
+"""Lines of text to lines of ids or tokens: plainly at first, in bulk once there is enough text to pay for an engine.
 
 V vocabulary, L lines of a block, T tokens of a block.
 """
@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from nlpkit.text.tokenizer import Tokenizer
 
 
-def write_ids(
-    found: Sequence[Source], tokenizer: "Tokenizer", file: IO[bytes], *, errors: str, end: int | None
+def write_lines(
+    found: Sequence[Source],
+    tokenizer: "Tokenizer",
+    names: Sequence[str],
+    file: IO[bytes],
+    *,
+    errors: str,
+    end: int | None,
 ) -> int:
-    """Write a line of ids for each line of text sources, ``end`` behind each; how many. A pipe is answered at once.
+    """Write a line for each line of text sources, what ``names`` (V) calls its ids; how many. A pipe is not kept waiting.
+
+    The id ``end`` is put behind each line.
 
     :raises DataError: text that is not UTF-8, where ``errors`` is strict.
     """
     counts, seen, lines = Counts(), 0, 0
     bulk: _Bulk | None = None
-    digits = [str(i) for i in range(tokenizer.vocab_size)]
     last = () if end is None else (end,)
     (empty,) = tokenizer.encode([""])
     try:
@@ -36,7 +43,7 @@ def write_ids(
                 blocks = line_blocks(stream, BLOCK, numbered=errors == "strict", prompt=True)
                 for block in blocks:
                     if bulk is None and max(seen, size) >= SMALL:
-                        bulk = _Bulk(tokenizer, end)
+                        bulk = _Bulk(tokenizer, names, end)
                     if bulk is not None and bulk.encoder is not None:
                         for ids, lengths in bulk.encoder.blocks(
                             chain([block], blocks), source, errors, counts
@@ -50,7 +57,7 @@ def write_ids(
                         rows = [next(encoded) if text else empty for text in batch]
                         file.write(
                             "".join(
-                                [" ".join([digits[i] for i in (*row, *last)]) + "\n" for row in rows]
+                                [" ".join([names[i] for i in (*row, *last)]) + "\n" for row in rows]
                             ).encode()
                         )
                         lines += len(rows)
@@ -64,31 +71,24 @@ def write_ids(
 class _Bulk:
     """The bulk encoder, where one serves the tokenizer, and what writes its ids."""
 
-    def __init__(self, tokenizer: "Tokenizer", end: int | None) -> None:
+    def __init__(self, tokenizer: "Tokenizer", names: Sequence[str], end: int | None) -> None:
         import numpy as np
 
         from nlpkit.text.fast_encoding import LineEncoder, jobs, supports
+        from nlpkit.text.token_numbers import runs_of
 
         self.encoder: LineEncoder | None = (
             LineEncoder(tokenizer, end, jobs()) if supports(tokenizer) else None
         )
-        size = tokenizer.vocab_size
-        width = len(str(size))
-        shown = np.array([f"{i:<{width}}" for i in range(size)], f"S{width + 1}")
-        self._digits = shown.view(np.uint8).reshape(size, width + 1)  # (V, width + 1), a NUL at the end
-        self._kept = self._digits != 32
-        self._digits[:, width] = 32
-        self._widths = self._kept.sum(axis=1)
+        raw = [name.encode() for name in names]
+        self._places = runs_of(np.fromiter(map(len, raw), np.int64, len(raw)))
+        self._names = np.frombuffer(b"".join(raw), np.uint8)
 
     def written(self, ids: "np.ndarray", lengths: "np.ndarray") -> bytes:
-        """Ids (T,) and the lengths (L,) of lines as lines of decimal numbers."""
+        """The names of ids (T,) on lines whose lengths are (L,)."""
         import numpy as np
 
-        text = self._digits[ids][self._kept[ids]]  # each number with a space behind it
-        ends = np.concatenate([[0], np.cumsum(self._widths[ids])])[np.cumsum(lengths)]
-        full = lengths > 0
-        text[ends[full] - 1] = 10
-        if not full.all():
-            text = np.insert(text, ends[~full], 10)
-        made: bytes = text.tobytes()
-        return made
+        from nlpkit.text.token_numbers import LINE_END, named
+
+        stream = np.insert(ids.astype(np.int32), np.cumsum(lengths), LINE_END)
+        return named(stream, self._places, self._names)[0]
