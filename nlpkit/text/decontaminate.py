@@ -138,6 +138,8 @@ class Evaluation:
     def shared(self, text: str) -> tuple[str, float, list[int], dict[str, Any]] | None:
         """Why ``text`` is contaminated: reason, share of its words, the files, and one example; None if it is not."""
         words = words_of(text)
+        if not words:
+            return None
         equal = self._whole.get(_whole(words), [])
         if equal:
             about = {

@@ -3,8 +3,9 @@
 L lines of a block, T tokens of a block.
 
 An engine is used only where its ids are known to be equal: for byte-level BPE with GPT-2's split (Radford et al. 2019)
-a library (gigatoken), where spaces part words a table of words (:mod:`nlpkit.text.word_encoding`). It is compared with
-``tokenizers`` on a probe set whenever it is loaded. A line end becomes an id of its own that no text can reach, so a
+a library (gigatoken), where spaces part words a table of words (:mod:`nlpkit.text.word_encoding`), where a character
+is a token a table of characters (:mod:`nlpkit.text.character_encoding`). It is compared with ``tokenizers`` on a probe
+set whenever it is loaded. A line end becomes an id of its own that no text can reach, so a
 block of lines is one call and its ids never leave numpy. Lines that spell an added token (``[MASK]`` takes the space
 before it) go through ``tokenizers``.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nlpkit import console
-from nlpkit.text import word_encoding
+from nlpkit.text import character_encoding, word_encoding
 from nlpkit.text.blocks import BLOCK, SMALL, Block, line_blocks, ordinary
 from nlpkit.text.compression import reading
 from nlpkit.text.documents import LIMIT, Counts, Source, batches
@@ -47,7 +48,9 @@ PROBE = (
 
 def supports(tokenizer: "Tokenizer") -> bool:
     """Whether an engine is known to give the ids of such a tokenizer."""
-    return byte_level(tokenizer) or word_encoding.supports(tokenizer)
+    return (
+        byte_level(tokenizer) or word_encoding.supports(tokenizer) or character_encoding.supports(tokenizer)
+    )
 
 
 def byte_level(tokenizer: "Tokenizer") -> bool:
@@ -109,6 +112,9 @@ class FastEncoder:
         if byte_level(tokenizer):
             self.name, self.longest = LIBRARY, LIMIT
             self._encode = _library(tokenizer, self.size)
+        elif character_encoding.supports(tokenizer):
+            self.name, self.longest = "the table of characters", character_encoding.LONGEST
+            self._encode = character_encoding.CharacterEncoder(tokenizer, self.size)
         else:
             self.name, self.longest = "the table of words", word_encoding.LONGEST
             self._encode = word_encoding.WordEncoder(tokenizer, self.size)
@@ -188,7 +194,7 @@ class LineEncoder:
         self.tokenizer, self.end = tokenizer, end
         self.jobs = jobs if hasattr(os, "fork") else 1
         self._dtype = smallest_dtype(tokenizer.vocab_size)
-        self._least = SMALL if byte_level(tokenizer) else BULK
+        self._least = BULK if word_encoding.supports(tokenizer) else SMALL
         self._fast: FastEncoder | None = None
         self._reason, self._tried, self._said = "", False, False
         self._seen = self._size = 0  # bytes so far, and at least so many with the rest of the file

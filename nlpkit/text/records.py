@@ -184,12 +184,19 @@ def record_of(document: Document) -> Record:
     return {**made, "text": document.text, **document.fields}
 
 
-_ENCODED = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for every record
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps would make one for every record
+_TEXT = json.encoder.encode_basestring
 
 
 def json_line(record: Record) -> bytes:
     """A record as one line of UTF-8 JSON."""
-    return _ENCODED(record).encode("utf-8", "replace") + b"\n"
+    if len(record) == 1:
+        ((name, value),) = record.items()
+        if (
+            value.__class__ is str and name.__class__ is str
+        ):  # a text alone: most documents, and in half the time
+            return f"{{{_TEXT(name)}: {_TEXT(value)}}}\n".encode("utf-8", "replace")
+    return _ENCODER.encode(record).encode("utf-8", "replace") + b"\n"
 
 
 def _csv_line(cells: Sequence[Any]) -> bytes:

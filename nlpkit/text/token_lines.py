@@ -26,9 +26,9 @@ def write_lines(
     errors: str,
     end: int | None,
 ) -> int:
-    """Write a line for each line of text sources, what ``names`` (V) calls its ids; how many. A pipe is not kept waiting.
+    """Write a line for each line of text sources: what ``names`` (V) calls its ids, the id ``end`` last; how many.
 
-    The id ``end`` is put behind each line.
+    A pipe is not kept waiting.
 
     :raises DataError: text that is not UTF-8, where ``errors`` is strict.
     """

@@ -276,6 +276,8 @@ class _JsonLine:
             record["offsets"] = spans
         if document.title:
             record["title"] = document.title
+        if not document.fields:
+            return json_line(record)
         given = {name: value for name, value in document.fields.items() if name != self.pair_field}
         for name in (record.keys() & given.keys()) - self.replaced:
             self.replaced.add(name)

@@ -15,13 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from nlpkit import console
 from nlpkit.errors import DataError, NlpkitError, UsageError, did_you_mean
 from nlpkit.text.bpe_training import learn, lines_of
 from nlpkit.text.byte_fallback import SPELLING, check_byte_fallback, lossless, with_bytes
+from nlpkit.text.documents import batches
+from nlpkit.text.long_texts import LONG, pieces
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
+from nlpkit.text.word_ids import WordIds
 
 KINDS = ("bpe", "wordpiece", "unigram", "word", "char")
 LONGEST = 1000  # bytes of a run without space (or of space) that is learned from as one piece
@@ -92,7 +97,12 @@ class Counted:
         self.characters = self.cut = 0
 
     def __iter__(self) -> Iterator[str]:
-        return lines_of(self.items())
+        for text in lines_of(self.items()):
+            if len(text) <= LONG:
+                yield text
+            else:  # the library takes many times its size, and more time than for its parts
+                for piece, _ in pieces(text):
+                    yield piece
 
     def items(self) -> Iterator[str | bytes]:
         """Documents and, where no line of them has to be cut, blocks of lines."""
@@ -234,9 +244,26 @@ def _learn(raw: Any, kind: str, size: int, frequency: int, texts: Counted) -> An
         return _learn_wordpiece(raw, options | {"min_frequency": frequency}, texts)
     elif kind == "unigram":
         _learn_unigram(raw, options, texts)
+    elif kind == "char":
+        _learn_characters(raw, options, frequency, texts)
     else:
         raw.train_from_iterator(texts, trainers.WordLevelTrainer(min_frequency=frequency, **options))
     return raw
+
+
+def _learn_characters(raw: Any, options: dict[str, Any], frequency: int, texts: Counted) -> None:
+    """The most frequent characters, ties by code point, as the library's trainer has them."""
+    from tokenizers import models
+
+    counts = np.zeros(0x110000, np.int64)
+    for batch in batches(texts):
+        text = "".join(batch if raw.normalizer is None else map(raw.normalizer.normalize_str, batch))
+        found = np.bincount(np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32))
+        counts[: len(found)] += found
+    ranked = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts >= max(1, frequency))]
+    names = [*SPECIALS, *map(chr, ranked[: options["vocab_size"] - len(SPECIALS)].tolist())]
+    raw.model = models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]")
+    raw.add_special_tokens(options["special_tokens"])
 
 
 def _learn_unigram(raw: Any, options: dict[str, Any], texts: Counted) -> None:
@@ -265,18 +292,20 @@ def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: Counted) -> Any:
     """
     from tokenizers import trainers
 
-    continued: Counter[str] = Counter()
     every: Counter[str] = Counter()
-    table = _Words()
+    continued: set[str] = set()
+    table, words = _Words(), WordIds()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="") as aside:
-        for text in texts:
-            text = raw.normalizer.normalize_str(text)
-            aside.write(" ".join(text.split()) + "\n")
-            for word in text.translate(table).split():
-                every.update(word)
-                continued.update(word[1:])
+        for batch in batches(texts):
+            plain = [" ".join(raw.normalizer.normalize_str(text).split()) for text in batch]
+            aside.writelines(text + "\n" for text in plain)
+            words.stream([text.translate(table) for text in plain])
+        for word, count in zip(words.names, words.counts.tolist(), strict=True):
+            continued.update(word[1:])
+            for character in word:
+                every[character] += count
         best = sorted(every, key=lambda c: (-every[c], c))[:_ALPHABET]
-        tails = ["##" + c for c in sorted(set(best) & set(continued))]
+        tails = ["##" + c for c in sorted(set(best) & continued)]
         room = options["vocab_size"] - len(SPECIALS) - len(tails) - len(best)
         if every and room < 0:
             raise UsageError(

@@ -23,6 +23,7 @@ class WordIds:
 
     def __init__(self) -> None:
         self._numbers = TokenNumbers(spaces())
+        self.counts = np.zeros(0, np.int64)  # how often each word has come
 
     def __len__(self) -> int:
         return self._numbers.count
@@ -41,7 +42,11 @@ class WordIds:
         joined = "\n".join(plain)
         if joined.count("\n") >= len(plain):
             joined = "\n".join(text.replace("\n", " ") for text in plain)
-        return self._numbers((joined + "\n").encode("utf-8", "surrogatepass")[: None if plain else 0])
+        stream = self._numbers((joined + "\n").encode("utf-8", "surrogatepass")[: None if plain else 0])
+        found = np.bincount(stream - END, minlength=len(self) + 1)[1:]
+        found[: len(self.counts)] += self.counts
+        self.counts = found
+        return stream
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (P,) of all texts, end to end, and how many each text has (D,)."""

@@ -93,20 +93,16 @@ def read(
     words = WordIds()
     spool = Spool(folder, "words", np.int32, limit)
     spool.add(0, np.array([END], np.int32))
-    counts = np.zeros(0, np.int64)
     digest = hashlib.sha256()
     documents = 0
     with console.progress("reading", unit="documents") as bar:
         for batch in batches(texts):
             piece = words.stream([standardize(text) for text in batch])
-            found = np.bincount(piece + 1, minlength=len(words) + 1)[1:]
-            found[: len(counts)] += counts
-            counts = found
             digest.update(piece.tobytes())
             spool.add(0, piece)
             documents += len(batch)
             bar.advance(len(batch))
-    seen = words.names
+    seen, counts = words.names, words.counts
     del words
     digest.update("\n".join(seen).encode("utf-8", "surrogatepass"))
     if not seen:

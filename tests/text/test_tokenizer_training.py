@@ -1,6 +1,7 @@
 """Bulk BPE training against tokenizers' own trainer, byte fallback, training within a memory limit, endless words."""
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from nlpkit import cli
 from nlpkit.errors import OutOfMemory, UsageError
-from nlpkit.text import bpe_training, memory_sample
+from nlpkit.text import bpe_training, memory_sample, tokenizer_training
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
 from nlpkit.text.training_texts import training_texts
@@ -238,3 +239,19 @@ def test_memory_on_the_command_line(tmp_path, capsys):
     assert "the least is" in capsys.readouterr().err
     assert cli.run([*argv, "--max-memory", "8G"]) == 0
     assert "% of the text" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(("nfkc", "lower", "strip-accents"))])
+@pytest.mark.parametrize("size, frequency", [(10, 1), (14, 2), (300, 1), (300, 30)])
+def test_characters_are_those_of_the_librarys_trainer(recipe, size, frequency):
+    from tokenizers import AddedToken, trainers
+
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("abcdeé日本語👍 \n\t.e\u0301ﬁ", k=draw.randrange(40))) for _ in range(200)]
+    raw = tokenizer_training.untrained("char", tokenizer_training.placed(recipe, "char")[0])
+    special = [AddedToken(name, normalized=False, special=True) for name in SPECIALS]
+    options = {"vocab_size": size, "min_frequency": frequency, "special_tokens": special}
+    raw.train_from_iterator(texts, trainers.WordLevelTrainer(show_progress=False, **options))
+    made = Tokenizer.train(texts, kind="char", vocab_size=size, min_frequency=frequency, recipe=recipe)
+    assert json.loads(made.text)["model"] == json.loads(raw.to_str())["model"]
+    assert json.loads(made.text)["added_tokens"] == json.loads(raw.to_str())["added_tokens"]

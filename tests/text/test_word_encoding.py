@@ -1,4 +1,4 @@
-"""The table of words gives tokenizers' ids, whatever the text, for every split at spaces that it takes.
+"""The tables of words and of characters give tokenizers' ids, whatever the text, wherever they are used.
 
 NLPKIT_STRINGS says how many strings each tokenizer is compared on (default 1,500).
 """
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit.text import fast_encoding, tokenize_stream, word_encoding
+from nlpkit.text import character_encoding, fast_encoding, tokenize_stream, word_encoding
 from nlpkit.text.blocks import line_blocks
 from nlpkit.text.documents import read_documents
 from nlpkit.text.recipe import Recipe
@@ -51,6 +51,7 @@ MADE["bert uncased"] = foreign(normalizer=BERT | {"strip_accents": None, "lowerc
 MADE["bert, nothing cleaned"] = foreign(
     normalizer=BERT | {"clean_text": False, "strip_accents": True, "lowercase": False}
 )
+MADE["char"] = Tokenizer.train(CORPUS, kind="char")
 MADE["white space"] = foreign(pre_tokenizer={"type": "WhitespaceSplit"}, normalizer={"type": "NFKC"})
 
 
@@ -157,6 +158,24 @@ def test_words_that_cannot_be_told_apart_are_not_guessed():
     with pytest.raises(fast_encoding.Disagreement, match="between words"):
         encoder(f"a {wide} b\n".encode())
     assert rows(*encoder(b"the fox\n")) == tokenizer.encode(["the fox"])
+
+
+def test_characters_that_are_not_known_to_be_tokens_are_refused():
+    def changed(**changes):
+        body = copy.deepcopy(MADE["char"].definition)
+        return Tokenizer(json.dumps(body | changes))
+
+    split = MADE["char"].definition["pre_tokenizer"]
+    assert character_encoding.supports(changed())
+    for change in (
+        {"pre_tokenizer": split | {"pattern": {"Regex": r"."}}},
+        {"pre_tokenizer": split | {"behavior": "MergedWithNext"}},
+        {"pre_tokenizer": None},
+        {"normalizer": {"type": "NFKC"}},
+        {"model": MADE["char"].definition["model"] | {"unk_token": "<none>"}},
+        {"added_tokens": [MADE["char"].definition["added_tokens"][0] | {"lstrip": True}]},
+    ):
+        assert not character_encoding.supports(changed(**change)), change
 
 
 def test_what_is_not_known_to_be_equal_is_refused():
