@@ -53,7 +53,9 @@ class Cache:
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order (finished ones go, beams are copied)."""
-        self._keys = [k[rows] for k in self._keys]
-        self._values = [v[rows] for v in self._values]
+        for stores in (self._keys, self._values):
+            for layer, old in enumerate(stores):  # what is not written yet is not copied
+                stores[layer] = old.new_empty(len(rows), *old.shape[1:])
+                stores[layer][:, :, : self.length] = old[:, :, : self.length].index_select(0, rows)
         if self.segments is not None:
             self.segments = self.segments[rows]

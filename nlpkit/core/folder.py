@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nlpkit import config as plain
 from nlpkit import registry
-from nlpkit.core import hf, hf_config
+from nlpkit.core import hf, hf_config, hf_image
 from nlpkit.core.families import Sizes, sizes
 from nlpkit.core.text_encoder import TextConfig
 from nlpkit.errors import ArtifactError, DiskError, UsageError
@@ -32,6 +32,7 @@ TASKS: dict[str, hf.Task] = {
     "crossencoder": "classify",
     "biencoder": "bare",
 }
+IMAGE_TASKS: dict[str, hf.Task] = {"vit": "image"}
 POOLINGS = {  # sentence-transformers' names for them, newer and older
     "mean": "mean",
     "mean_tokens": "mean",
@@ -65,6 +66,11 @@ def save(model: nn.Module, kind: str, folder: Path) -> None:
             }
         stored |= carried
         values = _text_values(model, kind, text)
+    elif kind in IMAGE_TASKS:
+        image = config.architecture()
+        stored = hf.to_hf(state, image, IMAGE_TASKS[kind])
+        values = _image_values(model, kind)
+        jsonfile.write(folder / hf_image.PROCESSOR, hf_image.processor(image, config.mean, config.std))
     else:
         stored = {name: tensor.detach().contiguous() for name, tensor in state.items()}
         values = {
@@ -94,6 +100,8 @@ def open(folder: str | Path, *, dtype: torch.dtype | None = torch.float32) -> tu
     values = read_config(folder)
     kind = kind_of(values, str(folder / CONFIG))
     tensors = read_tensors(folder)
+    if kind in IMAGE_TASKS:
+        return kind, _open_image(folder, kind, values, tensors, dtype)
     if kind not in TASKS:
         return kind, _open_plain(folder, kind, values, tensors, dtype)
     where, task = str(folder), TASKS[kind]
@@ -164,7 +172,7 @@ def kind_of(values: Mapping[str, Any], where: str) -> str:
         raise ArtifactError(f"{where}: architectures {names!r} is none of {', '.join(sorted(hf.TASKS))}")
     if task == "classify":
         return "crossencoder" if len(_labels(values)) == 1 else "classifier"
-    return {"mlm": "mlm", "clm": "clm", "bare": "biencoder"}[task]
+    return {"mlm": "mlm", "clm": "clm", "bare": "biencoder", "image": "vit"}[task]
 
 
 def read_tensors(folder: str | Path) -> dict[str, Tensor]:
@@ -293,6 +301,22 @@ def _text_values(model: nn.Module, kind: str, text: TextConfig) -> dict[str, Any
     return values
 
 
+def _image_values(model: nn.Module, kind: str) -> dict[str, Any]:
+    """The whole ``config.json`` of an image model; unknown keys of the folder it came from survive."""
+    config = _config(model)
+    values: dict[str, Any] = {k: v for k, v in getattr(model, "source", {}).items() if k not in NOT_OURS}
+    ours = hf_image.write(config.architecture())
+    if values.get("hidden_dropout_prob") == ours["hidden_dropout_prob"]:
+        ours.pop("attention_probs_dropout_prob")
+    values |= ours
+    values["architectures"] = [hf.ARCHITECTURES[config.architecture().family, IMAGE_TASKS[kind]]]
+    values["dtype"] = str(next(model.parameters()).dtype).removeprefix("torch.")
+    values["id2label"] = {str(i): name for i, name in enumerate(config.labels)}
+    values["label2id"] = {name: i for i, name in enumerate(config.labels)}
+    values["nlpkit"] = {"kind": kind, "format": FORMAT}
+    return values
+
+
 def _labels(values: Mapping[str, Any]) -> tuple[str, ...]:
     names = values.get("id2label")
     if isinstance(names, dict) and names and all(str(k).isdigit() for k in names):
@@ -353,6 +377,26 @@ def _open_plain(
             f"{folder / WEIGHTS}: {first}: {found.get(first, 'absent')}, config.json needs {needed.get(first, 'none')}"
         )
     _fill(model, {n: t.clone() for n, t in tensors.items()}, dtype)
+    return model.eval()
+
+
+def _open_image(
+    folder: Path,
+    kind: str,
+    values: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype | None,
+) -> nn.Module:
+    where, task = str(folder), IMAGE_TASKS[kind]
+    own = hf_image.read(values, folder, str(folder / CONFIG))
+    if own["depth"] > len(tensors):
+        raise ArtifactError(f"{where}: {len(tensors)} tensors for {own['depth']} layers")
+    model = _empty(kind, {**own, "labels": list(_labels(values))}, where)
+    image = _config(model).architecture()
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state, _ = hf.from_hf(hf.normalise(tensors, image, task), image, task, shapes, where)
+    _fill(model, state, dtype)
+    model.source = values  # type: ignore[assignment]
     return model.eval()
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nlpkit.core.cross_entropy import linear_cross_entropy
 from nlpkit.core.text_encoder import TextConfig
 from nlpkit.core.transformer import ACTIVATIONS, make_norm
 
@@ -45,6 +46,13 @@ class Vocabulary(nn.Module):
         """(…, D) → (…, V); ``embedding`` (V, D) is the token embedding."""
         return F.linear(hidden, embedding if self.weight is None else self.weight, self.bias)
 
+    def loss(self, hidden: Tensor, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Mean cross-entropy and accuracy of hidden (M, D) for labels (M,), and their ``count``."""
+        weight = embedding if self.weight is None else self.weight
+        loss, hits = linear_cross_entropy(hidden, weight, self.bias, labels)
+        count = torch.tensor(float(labels.numel()), device=loss.device)
+        return {"loss": loss, "count": count, "accuracy": hits}
+
 
 class MaskedHead(nn.Module):
     """The MLM head of BERT and ModernBERT: dense, GELU, norm, vocabulary with a bias."""
@@ -61,6 +69,10 @@ class MaskedHead(nn.Module):
         """(…, D) → (…, V)."""
         return self.vocabulary(self.norm(self.activation(self.dense(hidden))), embedding)
 
+    def loss(self, hidden: Tensor, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy of hidden (M, D) for labels (M,)."""
+        return self.vocabulary.loss(self.norm(self.activation(self.dense(hidden))), embedding, labels)
+
 
 class LanguageHead(nn.Module):
     """The next-token head of GPT-2 and Llama."""
@@ -72,6 +84,10 @@ class LanguageHead(nn.Module):
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """(…, D) → (…, V)."""
         return self.vocabulary(hidden, embedding)
+
+    def loss(self, hidden: Tensor, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy of hidden (M, D) for labels (M,)."""
+        return self.vocabulary.loss(hidden, embedding, labels)
 
 
 class ClassifierHead(nn.Module):

@@ -7,15 +7,31 @@ a stored tensor without a place, or a place without a tensor, is an ArtifactErro
 
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from nlpkit.core.text_encoder import TextConfig
+from nlpkit.core.transformer import TransformerConfig
 from nlpkit.errors import ArtifactError
 
-Task = Literal["mlm", "clm", "classify", "bare"]
+Task = Literal["mlm", "clm", "classify", "bare", "image"]
+
+
+class Architecture(Protocol):
+    """What the tables ask of a network's config: a TextConfig or an ImageConfig."""
+
+    @property
+    def family(self) -> str:
+        """The name of its table."""
+
+    @property
+    def trunk(self) -> TransformerConfig:
+        """Its stack."""
+
+    @property
+    def tied(self) -> bool:
+        """Whether its output shares the token embedding."""
 
 
 class Row(NamedTuple):
@@ -120,6 +136,28 @@ BASE: dict[str, list[Row]] = {
         ),
         Row("norm", ("encoder.trunk.norm",)),
     ],
+    "vit": [
+        *_rows(
+            "embeddings.",
+            EMBED,
+            {"cls_token": "cls", "position_embeddings": "position", "patch_embeddings.projection": "patch"},
+        ),
+        *_rows(
+            "encoder.layer.{}.",
+            BLOCK,
+            {
+                "layernorm_before": "attention_norm",
+                "attention.attention.query": "attention.q",
+                "attention.attention.key": "attention.k",
+                "attention.attention.value": "attention.v",
+                "attention.output.dense": "attention.out",
+                "layernorm_after": "mlp_norm",
+                "intermediate.dense": "mlp.up",
+                "output.dense": "mlp.down",
+            },
+        ),
+        Row("layernorm", ("encoder.trunk.norm",)),
+    ],
 }
 HEAD: dict[tuple[str, str], list[Row]] = {
     ("bert", "mlm"): [
@@ -142,8 +180,9 @@ HEAD: dict[tuple[str, str], list[Row]] = {
     ],
     ("gpt2", "classify"): [Row("score", ("head.classifier",))],
     ("llama", "classify"): [Row("score", ("head.classifier",))],
+    ("vit", "image"): [Row("classifier", ("classifier",))],
 }
-PREFIX = {"bert": "bert.", "modernbert": "model.", "gpt2": "transformer.", "llama": "model."}
+PREFIX = {"bert": "bert.", "modernbert": "model.", "gpt2": "transformer.", "llama": "model.", "vit": "vit."}
 ARCHITECTURES: dict[tuple[str, Task], str] = {
     ("bert", "mlm"): "BertForMaskedLM",
     ("bert", "classify"): "BertForSequenceClassification",
@@ -157,6 +196,7 @@ ARCHITECTURES: dict[tuple[str, Task], str] = {
     ("llama", "clm"): "LlamaForCausalLM",
     ("llama", "classify"): "LlamaForSequenceClassification",
     ("llama", "bare"): "LlamaModel",
+    ("vit", "image"): "ViTForImageClassification",
 }
 TASKS = {name: task for (_, task), name in ARCHITECTURES.items()} | {"BertForPreTraining": "mlm"}
 BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids|attn\.(bias|masked_bias)|rotary_emb\.inv_freq)$")
@@ -187,7 +227,7 @@ class Entry(NamedTuple):
     transposed: bool
 
 
-def entries(text: TextConfig, task: Task, ours: Mapping[str, object]) -> list[Entry]:
+def entries(text: Architecture, task: Task, ours: Mapping[str, object]) -> list[Entry]:
     """The table of a family and task, written out for the tensors that our module has."""
     prefix = "" if task == "bare" else PREFIX[text.family]
     rows = [Row(prefix + r.stored, r.ours, r.transposed) for r in BASE[text.family]]
@@ -208,7 +248,7 @@ def entries(text: TextConfig, task: Task, ours: Mapping[str, object]) -> list[En
     return found
 
 
-def to_hf(state: Mapping[str, Tensor], text: TextConfig, task: Task) -> dict[str, Tensor]:
+def to_hf(state: Mapping[str, Tensor], text: Architecture, task: Task) -> dict[str, Tensor]:
     """Our tensors under the stored names, in their own dtype; tied ones are left out."""
     stored: dict[str, Tensor] = {}
     for entry in entries(text, task, state):
@@ -220,7 +260,7 @@ def to_hf(state: Mapping[str, Tensor], text: TextConfig, task: Task) -> dict[str
     return stored
 
 
-def normalise(tensors: Mapping[str, Tensor], text: TextConfig, task: Task) -> dict[str, Tensor]:
+def normalise(tensors: Mapping[str, Tensor], text: Architecture, task: Task) -> dict[str, Tensor]:
     """The stored tensors under the names of the table.
 
     Buffers go, old LayerNorm names (gamma, beta) are renewed, and the prefix of the base model is set as the task
@@ -246,7 +286,7 @@ def normalise(tensors: Mapping[str, Tensor], text: TextConfig, task: Task) -> di
     return result
 
 
-def is_untied(tensors: Mapping[str, Tensor], text: TextConfig) -> bool:
+def is_untied(tensors: Mapping[str, Tensor], text: Architecture) -> bool:
     """Whether a stored output matrix differs from the token embedding (or is said to be its own)."""
     output = tensors.get(OUTPUT[text.family])
     base = PREFIX[text.family] + TOKENS[text.family]
@@ -255,7 +295,11 @@ def is_untied(tensors: Mapping[str, Tensor], text: TextConfig) -> bool:
 
 
 def from_hf(
-    tensors: Mapping[str, Tensor], text: TextConfig, task: Task, shapes: Mapping[str, torch.Size], where: str
+    tensors: Mapping[str, Tensor],
+    text: Architecture,
+    task: Task,
+    shapes: Mapping[str, torch.Size],
+    where: str,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Our tensors out of normalised stored ones, in the stored dtype, and those that are only carried along.
 

@@ -32,16 +32,18 @@ MUST_BE: dict[str, dict[str, Any]] = {  # settings of other networks than ours
 }
 
 
-class _Reader:
+class Reader:
     """Checked access to the values of a ``config.json``."""
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         self.values, self.where = values, where
 
     def refuse(self, message: str) -> ArtifactError:
+        """An ArtifactError that names the file."""
         return ArtifactError(f"{self.where}: {message}")
 
     def whole(self, key: str, default: int | None = None) -> int:
+        """A positive whole number."""
         value = self.values.get(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
@@ -49,6 +51,7 @@ class _Reader:
         return value
 
     def number(self, key: str, default: float) -> float:
+        """A number that is not negative."""
         value = self.values.get(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
@@ -56,6 +59,7 @@ class _Reader:
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
         value = self.values.get(key)
         value = default if value is None else value
         if not isinstance(value, bool):
@@ -63,6 +67,7 @@ class _Reader:
         return value
 
     def token(self, key: str, vocab: int) -> int | None:
+        """A token id within the vocabulary, or None."""
         value = self.values.get(key)
         if isinstance(value, list) and value:  # several ends of text: the first
             value = value[0]
@@ -71,6 +76,7 @@ class _Reader:
         return value
 
     def activation(self, key: str, default: str) -> Any:
+        """Our name of an activation."""
         name = self.values.get(key, default)
         if not isinstance(name, str) or name not in ACTIVATIONS:
             raise self.refuse(f"{key}: {name!r} is not supported{did_you_mean(str(name), ACTIVATIONS)}")
@@ -85,7 +91,7 @@ class _Reader:
         kind = values.get("rope_type", values.get("type", "default"))
         if kind != "default":
             raise self.refuse(f"rotary positions of type {kind!r} are not supported (only 'default')")
-        return _Reader(values, self.where).number("rope_theta", old)
+        return Reader(values, self.where).number("rope_theta", old)
 
 
 def read(values: Mapping[str, Any], where: str) -> TextConfig:
@@ -95,7 +101,7 @@ def read(values: Mapping[str, Any], where: str) -> TextConfig:
         raise ArtifactError(
             f"{where}: model_type {family!r} is not a text family of nlpkit ({', '.join(FAMILIES)})"
         )
-    r = _Reader(values, where)
+    r = Reader(values, where)
     for key, value in MUST_BE[family].items():
         if values.get(key, value) != value:
             raise r.refuse(f"{key} = {values[key]!r} is not supported (only {value!r})")
@@ -109,7 +115,7 @@ def read(values: Mapping[str, Any], where: str) -> TextConfig:
     return text
 
 
-def _bert(r: _Reader, vocab: int) -> TextConfig:
+def _bert(r: Reader, vocab: int) -> TextConfig:
     width = r.whole("hidden_size", 768)
     trunk = TransformerConfig(
         width,
@@ -135,7 +141,7 @@ def _bert(r: _Reader, vocab: int) -> TextConfig:
     )
 
 
-def _modernbert(r: _Reader, vocab: int) -> TextConfig:
+def _modernbert(r: Reader, vocab: int) -> TextConfig:
     depth = r.whole("num_hidden_layers", 22)
     every = r.whole("global_attn_every_n_layers", 3)
     kinds = r.values.get("layer_types")
@@ -185,7 +191,7 @@ def _modernbert(r: _Reader, vocab: int) -> TextConfig:
     )
 
 
-def _gpt2(r: _Reader, vocab: int) -> TextConfig:
+def _gpt2(r: Reader, vocab: int) -> TextConfig:
     width = r.whole("n_embd", 768)
     trunk = TransformerConfig(
         width,
@@ -208,7 +214,7 @@ def _gpt2(r: _Reader, vocab: int) -> TextConfig:
     )
 
 
-def _llama(r: _Reader, vocab: int) -> TextConfig:
+def _llama(r: Reader, vocab: int) -> TextConfig:
     width, heads = r.whole("hidden_size", 4096), r.whole("num_attention_heads", 32)
     kv_heads = r.whole("num_key_value_heads", heads)
     head_dim = r.whole("head_dim", max(width // heads, 1))

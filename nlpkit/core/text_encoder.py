@@ -68,12 +68,14 @@ class TextEncoder(nn.Module):
         positions: Tensor | None = None,
         cache: Cache | None = None,
         types: Tensor | None = None,
+        prefix: Tensor | None = None,
+        causal: bool | None = None,
     ) -> Tensor:
         """The hidden states (B, T, D).
 
         ``segments`` (B, T): equal numbers see one another, 0 is padding. ``positions`` (B|1, T) count from 0 in
         each segment unless given. ``cache`` holds the tokens before, for generation. ``types`` (B, T): token
-        types, 0 unless given. Raises DataError for a text longer than a table of learned positions.
+        types, 0 unless given. ``prefix`` and ``causal``: as :class:`~nlpkit.core.transformer.Transformer` has them. Raises DataError for a text longer than a table of learned positions.
         """
         if positions is None:
             positions = positions_in(segments, input_ids.shape[1], cache, input_ids.device)
@@ -85,4 +87,4 @@ class TextEncoder(nn.Module):
                     f"a text of {longest} tokens, but this model reads {self.config.context}: truncate or split it"
                 )
         x = self.embed(input_ids, positions, types)
-        return self.trunk(x, segments, positions, cache=cache)
+        return self.trunk(x, segments, positions, cache=cache, prefix=prefix, causal=causal)

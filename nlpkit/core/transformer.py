@@ -9,7 +9,7 @@ batch that is one unpadded segment needs no mask at all; ``segments`` serves pad
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from nlpkit.core.cache import Cache
 from nlpkit.core.positions import positions_in, rotary_table, rotate
+from nlpkit.core.tiled_attention import LONGEST, Tiles, attend, tiles
+
+WORTH = 0.6  # share of the pairs from which, in float32, PyTorch's kernel over all of them is the faster
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,11 @@ class TransformerConfig:
 
 
 class Mask(NamedTuple):
-    """What a query may see: an additive mask (B|1, 1, T, S), or none of it, or the plain causal triangle."""
+    """What a query may see: an additive mask (B|1, 1, T, S), or none of it, or the plain causal triangle, or tiles."""
 
     add: Tensor | None
     triangle: bool = False
+    tiles: Tiles | None = None
 
 
 ACTIVATIONS = {
@@ -144,9 +148,12 @@ class Attention(nn.Module):
         if self.kv_heads != self.heads:
             groups = self.heads // self.kv_heads
             k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask.add, self.dropout if self.training else 0.0, is_causal=mask.triangle
-        )
+        if mask.tiles is not None:
+            y = attend(q, k, v.to(q.dtype), mask.tiles)
+        else:
+            y = F.scaled_dot_product_attention(
+                q, k, v, mask.add, self.dropout if self.training else 0.0, is_causal=mask.triangle
+            )
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -260,6 +267,8 @@ class Transformer(nn.Module):
         memory: Tensor | None = None,
         memory_segments: Tensor | None = None,
         condition: Tensor | None = None,
+        prefix: Tensor | None = None,
+        causal: bool | None = None,
     ) -> Tensor:
         """The hidden states of ``x``.
 
@@ -267,13 +276,17 @@ class Transformer(nn.Module):
         segment. ``positions`` (B|1, T): for rotary positions; by default they count from 0 in each segment.
         ``cache``: the tokens before, for generation; ``x`` and ``segments`` are then only the new ones.
         ``memory`` (B, S, D) with ``memory_segments`` (B, S): what cross-attention looks at; 0 is hidden.
+        ``prefix`` (B, T), not 0 on the tokens that a segment begins with and that all of its tokens see, causal or
+        not; it is read without a cache. ``causal`` takes the place of the configuration's.
         """
         a, (_, length, _) = self.config.attention, x.shape
         past = cache.length if cache is not None else 0
         if positions is None and a.rope is not None:
             positions = positions_in(segments, length, cache, x.device)
         seen = cache.extend(segments, x) if cache is not None else segments
-        masks = self._masks(segments, seen, past, x)
+        causal = a.causal if causal is None else causal
+        masks = self._tiled(segments, prefix, causal, x) if not past and cache is None else None
+        masks = masks or self._masks(segments, seen, past, x, prefix, causal)
         ropes: list[tuple[Tensor, Tensor] | None] = [None, None]
         if a.rope is not None and positions is not None:
             wide = rotary_table(positions, self.head_dim, a.rope, x.dtype)
@@ -287,14 +300,42 @@ class Transformer(nn.Module):
             x = block(x, masks[local] or masks[0], ropes[local], cache, memory, memory_mask, condition)
         return self.norm(x)
 
+    def _tiled(
+        self, segments: Tensor | None, prefix: Tensor | None, causal: bool, x: Tensor
+    ) -> tuple[Mask, Mask | None] | None:
+        """The masks as tiles, where those are the faster way; else ``None``."""
+        a, (batch, length, _) = self.config.attention, x.shape
+        low = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        dropped = self.training and self.config.dropout > 0
+        if x.device.type != "cpu" or length > LONGEST or dropped or torch.compiler.is_compiling():
+            return None
+        plain = prefix is None and (segments is None or _one_segment(segments, causal))
+        if plain and not low:
+            return None
+        held = None if plain or segments is None else segments.numpy()
+        given: dict[str, Any] = {"causal": causal, "prefix": None if prefix is None else prefix.numpy()}
+        whole = tiles(batch, a.heads, length, held, **given)
+        if not low and whole.pairs > WORTH * batch * a.heads * length**2:
+            return None
+        if not any(self.local):
+            return Mask(None, tiles=whole), None
+        near = tiles(batch, a.heads, length, held, window=a.window, **given)
+        return Mask(None, tiles=whole), Mask(None, tiles=near)
+
     def _masks(
-        self, new: Tensor | None, seen: Tensor | None, past: int, x: Tensor
+        self,
+        new: Tensor | None,
+        seen: Tensor | None,
+        past: int,
+        x: Tensor,
+        prefix: Tensor | None,
+        causal: bool,
     ) -> tuple[Mask, Mask | None]:
         """The masks of global and of windowed layers (``None`` where no layer is windowed)."""
         a, length = self.config.attention, x.shape[1]
         total = past + length
-        triangle = a.causal and length > 1
-        plain = seen is None or _one_segment(seen, triangle and not past)
+        triangle = causal and length > 1
+        plain = prefix is None and (seen is None or _one_segment(seen, triangle and not past))
         windowed = any(self.local)
         keys = torch.arange(total, device=x.device)
         queries = keys[past:, None]
@@ -302,8 +343,10 @@ class Transformer(nn.Module):
         if not plain and seen is not None:
             mine = seen[:, past:]
             allowed = mine[:, :, None] == seen[:, None, :]
-        if triangle and (allowed is not None or past):
+        if triangle and (allowed is not None or past or prefix is not None):
             earlier = keys <= queries
+            if prefix is not None:
+                earlier = earlier | (prefix != 0)[:, None, :]
             allowed = earlier if allowed is None else allowed & earlier
         whole = Mask(_additive(allowed, x.dtype), triangle and allowed is None)
         if not windowed:
@@ -319,8 +362,6 @@ class Transformer(nn.Module):
 
 def _one_segment(seen: Tensor, padding_behind: bool) -> bool:
     """Whether no mask is needed: one segment a row, unpadded; under a causal triangle padding may follow it."""
-    if torch.compiler.is_compiling():
-        return False
     first = seen[:, :1]
     if bool(((seen == first) & (first != 0)).all()):
         return True

@@ -9,7 +9,6 @@ tokens ≥ t, as one sometimes reads, would show the answer: it is a slip of the
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlpkit.core.batch import IGNORE, Batch
@@ -66,15 +65,13 @@ class Model(nn.Module):
         """Mean cross-entropy in nats and accuracy over the M tokens with a label.
 
         ``labels`` (B, T) are shifted already: ``labels[t]`` is the token that follows ``input_ids[t]``; -100: none.
+        ``prefix`` (B, T): the tokens of a document's beginning that are seen by all of it, and not scored.
         """
         with seeded(generator, self.text.trunk.dropout if self.training else 0.0):
-            hidden = self.encoder(batch["input_ids"], batch.get("segments"))
+            hidden = self.encoder(batch["input_ids"], batch.get("segments"), prefix=batch.get("prefix"))
         labels, scored = batch["labels"], batch["labels"] != IGNORE
-        if not bool(scored.all()):
+        if bool(scored.all()):
+            hidden, labels = hidden.flatten(0, 1), labels.flatten()
+        else:
             hidden, labels = hidden[scored], labels[scored]  # (M, D), (M,)
-        logits = self.head(hidden, self.encoder.embed.token.weight).flatten(0, -2)  # (M, V)
-        labels = labels.flatten()
-        count = torch.tensor(float(labels.numel()), device=logits.device)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / count.clamp_min(1.0)
-        hits = (logits.detach().argmax(-1) == labels).float().sum() / count.clamp_min(1.0)
-        return {"loss": loss, "count": count, "accuracy": hits}
+        return self.head.loss(hidden, self.encoder.embed.token.weight, labels)

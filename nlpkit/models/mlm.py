@@ -9,7 +9,6 @@ work saved.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlpkit.core.batch import IGNORE, Batch
@@ -63,13 +62,17 @@ class Model(nn.Module):
         return self.head(hidden, self.encoder.embed.token.weight)
 
     def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean cross-entropy in nats and accuracy over the M tokens with a label (``labels`` (B, T), -100: none)."""
+        """Mean cross-entropy in nats and accuracy over the M tokens with a label (``labels`` (B, T), -100: none).
+
+        ``causal``: the batch is read left to right, and a label is the token that follows.
+        """
+        causal = batch.get("causal")
         with seeded(generator, self.text.trunk.dropout if self.training else 0.0):
-            hidden = self.encoder(batch["input_ids"], batch.get("segments"), types=batch.get("types"))
+            hidden = self.encoder(
+                batch["input_ids"],
+                batch.get("segments"),
+                types=batch.get("types"),
+                causal=None if causal is None else bool(causal),
+            )
         scored = batch["labels"] != IGNORE
-        labels = batch["labels"][scored]  # (M,)
-        logits = self.head(hidden[scored], self.encoder.embed.token.weight)  # (M, V)
-        count = torch.tensor(float(labels.numel()), device=logits.device)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / count.clamp_min(1.0)
-        hits = (logits.detach().argmax(-1) == labels).float().sum() / count.clamp_min(1.0)
-        return {"loss": loss, "count": count, "accuracy": hits}
+        return self.head.loss(hidden[scored], self.encoder.embed.token.weight, batch["labels"][scored])
