@@ -94,19 +94,45 @@ def execute(
     from_checkpoint: int | None = None,
 ) -> Path:
     """Carry out a request in the run folder ``output``: start it, go on with it, or say that it is finished."""
+    from nlpkit.data.sources import paths_of
     from nlpkit.training import run as runs
+    from nlpkit.training import world as worlds
     from nlpkit.training.trainer import Trainer
 
     started = time.monotonic() if started is None else started
-    with runs.opened(output, asked.kind, asked.tables, inputs=asked.inputs, force=force) as run:
+    world = worlds.here()
+    if world.rank:  # another process opens the run, prepares it, and writes it
+        world.wait()
+        run = runs.Run(Path(output), asked.kind).follow()
+        if not run.finished:
+            model, made, settings = prepare(asked, run, started)
+            Trainer(model, made.data, settings, run, world).fit(from_checkpoint)
+        return run.folder
+    inputs = paths_of(asked.inputs)
+    with runs.opened(
+        output, asked.kind, asked.tables, inputs=inputs, defaults=asked.defaults, force=force
+    ) as run:
         if run.finished:
+            world.wait()
             console.note(f"{run.folder}: is finished; nothing to do (start over with --force)")
             return run.folder
         model, made, settings = prepare(asked, run, started)
-        trainer = Trainer(model, made.data, settings, run)
+        world.wait()
+        trainer = Trainer(model, made.data, settings, run, world)
         state = trainer.fit(from_checkpoint)
         _finish(run, asked, model, made, state, trainer.place)
     return run.folder
+
+
+def resume(run: str | Path) -> Path:
+    """Go on with a run that was begun, whoever began it: its configuration is in its folder."""
+    from nlpkit.data.assemble import CONFIGS
+    from nlpkit.training.request import request
+    from nlpkit.training.run import read_origin
+
+    origin = read_origin(Path(run))
+    kind = str(origin["kind"])
+    return execute(request(kind, config=origin["requested"], data_class=CONFIGS[kind]), run)
 
 
 def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", Any, Any]:
@@ -260,7 +286,8 @@ def _finish(run: Any, asked: "Request", model: "nn.Module", made: Any, state: An
     from nlpkit.store import atomic, manifest
     from nlpkit.training.measures import measure
 
-    told = measure(asked.kind, model, made.data.valid(), place)
+    decode = made.tokenizer.decode if made.tokenizer is not None else None
+    told = measure(asked.kind, model, made.data.valid(), place, decode)
     results = {"valid": told} if told else {}
     model.to("cpu")
     made_with: dict[str, str] = run.made_with()
@@ -282,8 +309,16 @@ def _finish(run: Any, asked: "Request", model: "nn.Module", made: Any, state: An
         f"{run.folder}: {state.step:,} steps{best}{': valid ' + shown if shown else ''}; model: {run.model}"
     )
     run.flush()
-    write_report(run.folder)
+    write_report(run.folder, _defaults(asked.kind))
     run.seal(made_with)
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    """What a run of a kind is configured with unasked."""
+    from nlpkit.data.assemble import CONFIGS
+    from nlpkit.training.request import request
+
+    return request(kind, "-", data_class=CONFIGS[kind]).tables
 
 
 def headline(told: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -325,7 +360,8 @@ def evaluate(
     part, name, batches = _batches(loaded, home, resolved, paths)
     from nlpkit.training.measures import measure
 
-    told = measure(loaded.kind, loaded.model, batches)
+    decode = loaded.tokenizer.decode if loaded.tokenizer is not None else None
+    told = measure(loaded.kind, loaded.model, batches, decode=decode)
     if not told:
         raise DataError(f"{run}: there is nothing to measure on ({part}); pass --data")
     result = {"kind": loaded.kind, "part": part, "data": name, **told}
@@ -436,7 +472,7 @@ def _keep(folder: Path, name: str, told: Mapping[str, Any]) -> None:
         manifest.check_file(folder, sealed, "eval.json")
         results = {**jsonfile.read(folder / "eval.json"), name: dict(told)}
         jsonfile.write(folder / "eval.json", results)
-        write_report(folder)
+        write_report(folder, _defaults(str(sealed.notes["kind"])))
         known = {n: s for n, s in sealed.files.items() if n not in ("eval.json", "report.html")}
         manifest.seal(
             folder, "run", made_with=sealed.made_with, notes=sealed.notes, leave=lines.LOGS, known=known

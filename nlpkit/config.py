@@ -153,6 +153,18 @@ def to_dict(value: Any) -> dict[str, Any]:
     return typing.cast(dict[str, Any], plain(value))
 
 
+def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Nested tables as one of dotted names.
+
+    >>> flat({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{at}{name}.") if isinstance(value, Mapping) else {at + name: value}
+    return found
+
+
 def to_toml(values: Mapping[str, Any]) -> str:
     """TOML text that reads back as ``values`` (tables, lists, strings, numbers, booleans).
 

@@ -16,6 +16,11 @@ def set_quiet(quiet: bool) -> None:
     _state["quiet"] = quiet
 
 
+def quiet() -> bool:
+    """Whether notes and progress are silenced."""
+    return _state["quiet"]
+
+
 def note(message: str) -> None:
     """Say something on stderr."""
     if not _state["quiet"]:

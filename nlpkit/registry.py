@@ -22,6 +22,7 @@ MODELS: dict[str, Entry] = {
     "biencoder": Entry("nlpkit.models.biencoder", "search", "one vector a text, trained on pairs"),
     "crossencoder": Entry("nlpkit.models.crossencoder", "search", "scores a query and a text read together"),
     "cnn": Entry("nlpkit.models.cnn", "image classification", "small convolutional classifier"),
+    "vit": Entry("nlpkit.models.vit", "image classification", "vision transformer"),
     "vae": Entry("nlpkit.models.vae", "image generation", "variational autoencoder"),
 }
 

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain", "train a masked or next-token language model from text"),
     "fill-mask": ("fill_mask", "the likeliest words for <MASK>"),
     "generate": ("generate", "continue a prompt"),
+    "score": ("score", "how likely texts are: loss, perplexity, bits per byte, minimal pairs"),
     "train": ("train", "train any model of the registry"),
     "eval": ("evaluate", "measure a run or an index"),
     "classify": ("classify", "a label and its probability for each line"),
@@ -34,7 +35,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "sample": ("sample", "draw from a generative model"),
     "verify": ("verify", "read every byte of an artefact and compare it with its seal"),
     "models": ("models", "the models that can be trained"),
-    "runs": ("runs", "list and show training runs"),
+    "runs": ("runs", "list, show, compare and draw training runs"),
+    "inspect": ("inspect", "what a model is made of, and what it does with a text"),
     "doctor": ("doctor", "what this machine and installation can do"),
 }
 ANYWHERE = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}

@@ -1,5 +1,6 @@
 """``nlpkit corpus``: make, count, split, deduplicate, decontaminate and filter corpora."""
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -276,11 +277,16 @@ def _model_rule(
 
     loaded = load_model(model, device)
     if max_perplexity is not None:
-        from nlpkit.inference.perplexity import perplexity
+        from nlpkit.inference.score import score
 
         most = max_perplexity
         loaded.need("clm", verb="--max-perplexity")
-        return ModelRule("max-perplexity", lambda texts: perplexity(loaded, texts), lambda x: x <= most)
+        return ModelRule(
+            "max-perplexity",
+            # A text without tokens is as unlikely as can be.
+            lambda texts: (math.inf if x.perplexity is None else x.perplexity for x in score(loaded, texts)),
+            lambda x: x <= most,
+        )
     from nlpkit.inference.classify import classify
 
     loaded.need("classifier", verb="--label")

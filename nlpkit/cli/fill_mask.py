@@ -1,7 +1,7 @@
 """``nlpkit fill-mask``: the likeliest words for <MASK>."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,17 @@ def command(
         list[str] | None,
         typer.Argument(metavar="TEXT", help="Texts with <MASK>; none or -: lines of stdin."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--top", metavar="N", help="Candidates for each mask.")] = 5,
+    k: Annotated[
+        int, typer.Option("-k", "--top", metavar="N", help="Candidates for each mask, or fillings.")
+    ] = 5,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Fill the masks of a text together, so that they agree.")
+    ] = False,
+    beams: Annotated[int, typer.Option(metavar="N", help="Of --joint: partial fillings that are kept.")] = 10,
+    order: Annotated[
+        str,
+        typer.Option(metavar="WAY", help="Of --joint: fill the most certain mask first, or left to right."),
+    ] = "certain",
     device: Device = "auto",
     as_json: AsJson = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print JSON lines, one a text.")] = False,
@@ -22,15 +32,16 @@ def command(
     """The likeliest words for <MASK>.
 
     Prints each text with the best words put in, then a line for each candidate: the mask's number, the word and
-    its probability. [MASK] is understood too, and a text may have several.
+    its probability. [MASK] is understood too, and a text may have several. With --joint the masks are filled one
+    after another, each seeing the words before; prints JOINT-PROBABILITY<TAB>FILLED-TEXT for each filling.
 
-    Example: nlpkit fill-mask runs/mlm 'a list is a <MASK> of items'
+    Example: nlpkit fill-mask runs/mlm --joint 'MIT is <MASK> in Cambridge, <MASK> and was <MASK> in 1861.'
     """
     import dataclasses
     import json
 
     from nlpkit import console
-    from nlpkit.inference.fill_mask import fill
+    from nlpkit.inference.fill_mask import fill, fill_jointly
     from nlpkit.inference.loading import load_model
     from nlpkit.text.documents import read_documents, sources
 
@@ -39,15 +50,21 @@ def command(
         lines: Iterable[str] = (document.text for document in read_documents(["-"]))
     else:
         lines = texts
-    answers = fill(load_model(run, device), lines, k)
+    loaded = load_model(run, device)
+    answers: Iterable[Any] = (
+        fill_jointly(loaded, lines, k, beams=beams, order=order) if joint else fill(loaded, lines, k)
+    )
     if as_json:
         console.write(json.dumps([dataclasses.asdict(a) for a in answers], ensure_ascii=False) + "\n")
         return
     for answer in answers:
         if jsonl:
             console.write(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) + "\n")
-            continue
-        console.write(answer.filled + "\n")
-        for number, candidates in enumerate(answer.masks, 1):
-            for one in candidates:
-                console.write(f"{number}\t{one.token}\t{one.probability:.4f}\n")
+        elif joint:
+            for one in answer.fillings:
+                console.write(f"{one.probability:.3g}\t{one.filled}\n")
+        else:
+            console.write(answer.filled + "\n")
+            for number, candidates in enumerate(answer.masks, 1):
+                for one in candidates:
+                    console.write(f"{number}\t{one.token}\t{one.probability:.4f}\n")

@@ -67,7 +67,9 @@ Overrides = Annotated[
 ]
 Budget = Annotated[
     str | None,
-    typer.Option("--budget", metavar="TIME", help="At most this wall time for all of it: 90s, 2m, 1h."),
+    typer.Option(
+        "--budget", metavar="SIZE", help="At most this: wall time (90s, 2m, 1h), 5Mtok or 1e15flops."
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Steps of the optimizer.")]
 TrainDocuments = Annotated[

@@ -30,6 +30,7 @@ NEXT = {
     "biencoder": "nlpkit index build IN -o indexes/NAME --model {run}",
     "crossencoder": "nlpkit search INDEX 'a question' --rerank {run}",
     "cnn": "nlpkit eval {run}",
+    "vit": "nlpkit eval {run}",
     "vae": "nlpkit sample {run} -n 64 --grid grid.png",
 }
 

@@ -25,18 +25,27 @@ def linear_cross_entropy(
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    loss, hits = _LinearCrossEntropy.apply(hidden, weight, bias, labels, dtype)
+    # Inside the function gradients are always off: whether any are wanted is asked here.
+    learning = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (hidden, weight, bias)
+    )
+    loss, hits = _LinearCrossEntropy.apply(hidden, weight, bias, labels, dtype, learning)
     return loss, hits
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        dtype: torch.dtype,
+        learning: bool,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         count = max(len(labels), 1)
-        learning = any(ctx.needs_input_grad[:3])
         total, hits = (torch.zeros((), dtype=wide, device=hidden.device) for _ in range(2))
         d_hidden = torch.empty_like(hidden) if learning else None
         d_weight = torch.zeros_like(weight, dtype=wide) if learning else None
@@ -69,7 +78,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None if tensor is None or not need else tensor * grad
             for tensor, need in zip(made, needed[:3], strict=True)
         )
-        return d_hidden, d_weight, d_bias, None, None
+        return d_hidden, d_weight, d_bias, None, None, None
 
 
 def _gradients(

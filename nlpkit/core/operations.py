@@ -25,8 +25,8 @@ from nlpkit.errors import UsageError
 Head = Literal["masked", "language", "none"]
 Pairs = int | tuple[int, int]  # (query, key) pairs: of every layer, or (of global layers, of windowed layers)
 
-SIZES = ((1024, 1024, 1024), (2048, 1024, 1024), (4096, 512, 512), (512, 512, 2048))  # rows, inner, columns
-LEAST = 5  # products a size is timed by, however slow
+SIZES = ((1024, 1024, 1024), (2048, 1024, 1024), (256, 512, 2048))  # rows, inner, columns
+LEAST = 3  # products a size is timed by, however slow
 
 
 def trunk_operations(c: TransformerConfig, tokens: int, pairs: Pairs) -> int:
@@ -73,42 +73,43 @@ def training_operations(text: TextConfig, tokens: int, pairs: Pairs, scored: int
     return 3 * forward_operations(text, tokens, pairs, scored, head)
 
 
-def seen_pairs(lengths: np.ndarray, a: AttentionConfig) -> tuple[int, int]:
-    """The pairs that masks let through in documents of these lengths: (global layers, windowed layers).
+def seen_pairs(
+    segments: np.ndarray, a: AttentionConfig, *, causal: bool | None = None, prefix: np.ndarray | None = None
+) -> tuple[int, int]:
+    """The pairs of a query and a key that the masks of rows (B, T) let through: (global layers, windowed layers).
 
-    >>> seen_pairs(np.array([3, 1]), AttentionConfig()), seen_pairs(np.array([3, 1]), AttentionConfig(causal=True))
+    ``segments``: tokens see one another in runs of one number; 0 is padding, which counts for nothing. ``causal``
+    takes the place of the configuration's; tokens of a run's ``prefix`` (B, T; not 0) are seen by all of it.
+
+    >>> rows = np.array([[1, 1, 1, 2, 0]])
+    >>> seen_pairs(rows, AttentionConfig()), seen_pairs(rows, AttentionConfig(causal=True))
     ((10, 10), (7, 7))
-    >>> seen_pairs(np.array([4]), AttentionConfig(window=1))
+    >>> seen_pairs(np.ones((1, 4), int), AttentionConfig(window=1))
     (16, 10)
     """
-    n = lengths.astype(np.int64)
-    reach = n - 1 if a.window is None else np.minimum(n - 1, a.window)  # farthest key of a query, on one side
-    before = n * reach - reach * (reach + 1) // 2  # pairs with the key before the query, within the window
-    earlier = n * (n - 1) // 2
-    sides = 1 if a.causal else 2
-    return int((n + sides * earlier).sum()), int((n + sides * before).sum())
-
-
-def document_lengths(segments: np.ndarray) -> np.ndarray:
-    """The lengths of the documents in rows of segments (B, T): runs of one number that is not 0 (padding).
-
-    >>> document_lengths(np.array([[1, 1, 2, 0], [1, 1, 1, 1]])).tolist()
-    [2, 1, 4]
-    """
-    starts = np.ones(segments.shape, bool)
-    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    flat = segments.ravel()
-    at = np.flatnonzero(starts.ravel())
-    lengths = np.diff(np.append(at, flat.size))
-    return lengths[flat[at] != 0]
+    first = np.ones(segments.shape, bool)
+    first[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    begins, run = np.flatnonzero(first), np.cumsum(first) - 1  # of all rows in one line, (B·T,)
+    place = np.arange(segments.size)
+    low, high = begins[run], np.append(begins[1:], segments.size)[run]
+    if a.causal if causal is None else causal:
+        last = place + 1
+        if prefix is not None:
+            last = np.maximum(last, np.maximum.reduceat(np.where(prefix.ravel() != 0, last, 0), begins)[run])
+        high = np.minimum(high, last)
+    real = segments.ravel() != 0
+    wide = near = int((high - low)[real].sum())
+    if a.window is not None:
+        near = int((np.minimum(high, place + a.window + 1) - np.maximum(low, place - a.window))[real].sum())
+    return wide, near
 
 
 def batch_operations(model: nn.Module, batch: Batch, *, dense: bool = False) -> int:
     """Operations of the forward pass of ``loss(batch)`` of an mlm or clm; a training step takes three times as many.
 
     Every token of ``input_ids`` (B, T) goes through the layers, padding included, and logits are made where there
-    is a label. Attention is counted by the pairs that its masks let through (``segments``, causality, windows), so
-    that a share of the peak made of it is never too high; ``dense``: by all B·T² that an unskipped product computes.
+    is a label. Attention is counted by the pairs that its masks let through (:func:`seen_pairs`), so that a share of
+    the peak made of it is never too high; ``dense``: by all B·T² that an unskipped product computes.
 
     :raises UsageError: a model of another kind.
     """
@@ -121,11 +122,10 @@ def batch_operations(model: nn.Module, batch: Batch, *, dense: bool = False) -> 
     rows, length = batch["input_ids"].shape
     pairs: Pairs = rows * length * length
     if not dense:
-        segments = batch.get("segments")
-        lengths = (
-            np.full(rows, length) if segments is None else document_lengths(segments.detach().cpu().numpy())
-        )
-        pairs = seen_pairs(lengths, text.trunk.attention)
+        given = {n: batch[n].detach().cpu().numpy() for n in ("segments", "prefix") if n in batch}
+        segments = given.get("segments", np.ones((rows, length), np.int64))
+        causal = bool(batch["causal"]) if "causal" in batch else None
+        pairs = seen_pairs(segments, text.trunk.attention, causal=causal, prefix=given.get("prefix"))
     scored = int((batch["labels"] != IGNORE).sum())
     return forward_operations(text, rows * length, pairs, scored, head)
 
@@ -168,8 +168,9 @@ def image_operations(model: nn.Module) -> int:
 def matrix_peak(dtype: torch.dtype, threads: int, seconds: float = 0.3) -> float:
     """Operations a second that matrix products of this ``dtype`` reach on the processor with ``threads`` threads.
 
-    Products of several sizes are timed warm, within about ``seconds`` together; of each size the median of its
-    fastest quarter is taken, and of these the highest: what a run can be compared with, not what a data sheet says.
+    Products of several sizes are timed warm, in about ``seconds`` together (longer where four products of a size
+    take more); of each size the median of its fastest quarter is taken, and of these the highest: what a run can be
+    compared with, not what a data sheet says. On a shared machine only the short products are seldom interrupted.
     """
     if threads < 1 or not seconds > 0:
         raise UsageError(

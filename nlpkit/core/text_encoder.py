@@ -75,7 +75,9 @@ class TextEncoder(nn.Module):
 
         ``segments`` (B, T): equal numbers see one another, 0 is padding. ``positions`` (B|1, T) count from 0 in
         each segment unless given. ``cache`` holds the tokens before, for generation. ``types`` (B, T): token
-        types, 0 unless given. ``prefix`` and ``causal``: as :class:`~nlpkit.core.transformer.Transformer` has them. Raises DataError for a text longer than a table of learned positions.
+        types, 0 unless given. ``prefix`` and ``causal`` are those of
+        :class:`~nlpkit.core.transformer.Transformer`. Raises DataError for a text longer than a table of learned
+        positions.
         """
         if positions is None:
             positions = positions_in(segments, input_ids.shape[1], cache, input_ids.device)

@@ -22,7 +22,9 @@ LONGEST = 1024  # tokens; the probabilities of all pairs are kept for the backwa
 class Tiles(NamedTuple):
     """What is computed: made once a forward, shared by all layers."""
 
-    spans: Tensor  # (N, 7) int64: rows from, to; queries from, to; keys from, to; where its bias begins, or -1
+    spans: (
+        Tensor  # (N, 7) int64: rows from, to; queries from, to; keys from, to; where its bias begins, or -1
+    )
     bias: Tensor  # what is added to the scores of a tile, tile after tile: 0 or -inf; float32
     pairs: int
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nlpkit.core.cache import Cache
 from nlpkit.core.positions import positions_in, rotary_table, rotate
@@ -194,6 +195,9 @@ class Block(nn.Module):
         self.mlp = Mlp(c)
         self.dropout = nn.Dropout(c.dropout)
         self.parts = 3 if c.cross else 2
+        self.recompute = (
+            False  # in training: keep no activations, run the forward pass again for the gradients
+        )
         self.modulation = nn.Linear(c.width, 3 * self.parts * c.width) if c.condition else None
         if self.modulation is not None:  # zero: every block starts as the identity
             nn.init.zeros_(self.modulation.weight)
@@ -297,7 +301,11 @@ class Transformer(nn.Module):
             ]
         memory_mask = _hide(memory_segments, x.dtype)
         for block, local in zip(self.blocks, self.local, strict=True):
-            x = block(x, masks[local] or masks[0], ropes[local], cache, memory, memory_mask, condition)
+            given = (x, masks[local] or masks[0], ropes[local], cache, memory, memory_mask, condition)
+            if block.recompute and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, *given, use_reentrant=False)
+            else:
+                x = block(*given)
         return self.norm(x)
 
     def _tiled(

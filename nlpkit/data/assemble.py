@@ -4,19 +4,21 @@ Text kinds need a tokenizer: the one given, or one that is trained on the traini
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlpkit import console
-from nlpkit.data import images, labelled, pairs, tokens
+from nlpkit.data import images, labelled, pairs
 from nlpkit.data.images import ImageData, ImagesConfig
 from nlpkit.data.labelled import LabelledConfig, LabelledData
 from nlpkit.data.language import LanguageConfig, LanguageData
 from nlpkit.data.pairs import PairData, PairsConfig, ScoredPairData
 from nlpkit.data.records import parts_of
+from nlpkit.data.sources import evaluation_files, is_shard, paths_of, read_tokens
+from nlpkit.data.tokens import Tokens
 from nlpkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ CONFIGS: dict[str, type] = {
     "biencoder": PairsConfig,
     "crossencoder": PairsConfig,
     "cnn": ImagesConfig,
+    "vit": ImagesConfig,
     "vae": ImagesConfig,
 }
 TEXT = ("mlm", "clm", "classifier", "biencoder", "crossencoder")
@@ -86,12 +89,6 @@ def part_files(path: str) -> dict[str, Path]:
     return found
 
 
-def is_shard(path: str) -> bool:
-    """Whether a path is a token shard with its sidecar."""
-    found = Path(path)
-    return found.suffix in (".npy", ".bin") and found.with_suffix(".json").is_file()
-
-
 def _texts(
     kind: str, path: str, config: Any, folder: Path, valid: str, tokenizer: "Tokenizer | None", seed: int
 ) -> Assembled:
@@ -137,22 +134,6 @@ def own_tokenizer(
     return tokenizer
 
 
-def read_tokens(
-    paths: Sequence[str], tokenizer: "Tokenizer", config: LanguageConfig, folder: Path
-) -> tokens.Tokens:
-    """The tokens kept in ``folder``, or those of shards, or of documents that are encoded into ``folder``."""
-    from nlpkit.text.documents import read_documents, required
-
-    if any(is_shard(p) for p in paths):
-        if len(paths) > 1:
-            raise UsageError("one token shard at a time; give text files instead, or join the shards' texts")
-        return tokens.from_shard(paths[0], tokenizer)
-    if not folder.exists():
-        found = read_documents(paths, documents=config.documents)
-        return tokens.prepare(required(found, paths), tokenizer, folder)
-    return tokens.open_tokens(folder, tokenizer)
-
-
 def _language(
     kind: str,
     paths: Sequence[str],
@@ -164,16 +145,24 @@ def _language(
 ) -> Assembled:
     from nlpkit.text.documents import read_documents, required
 
+    files = paths_of(paths)
     if tokenizer is None:
-        if any(is_shard(p) for p in paths):
+        if any(is_shard(p) for p in files):
             raise UsageError("token shards need the tokenizer they were made with: pass --tokenizer DIR")
-        if not paths or "-" in paths:
+        if not files or "-" in files:
             raise UsageError("text from standard input can be read once only: pass --tokenizer DIR")
-        found = required(read_documents(paths, documents=config.documents), paths)
+        found = required(read_documents(files, documents=config.documents), files)
         texts = (d.text for d in found)
         tokenizer = own_tokenizer(texts, "bpe", config.vocab_size, folder / "tokenizer")
-    train = read_tokens(paths, tokenizer, config, folder / "tokens")
-    held = read_tokens([valid], tokenizer, config, folder / "valid-tokens") if valid else None
+    train = read_tokens(
+        paths,
+        tokenizer,
+        folder / "tokens",
+        documents=config.documents,
+        apart=bool(config.stages),
+        against=evaluation_files(config.decontaminate, valid),
+    )
+    held = _held_tokens(valid, tokenizer, config, folder) if valid else None
     if held is not None:
         shared = int(np.isin(held.hashes, train.hashes).sum())
         if shared:
@@ -181,6 +170,10 @@ def _language(
     objective: Any = kind
     data = LanguageData(train, tokenizer, config, objective=objective, seed=seed, valid=held)
     return Assembled(data, tokenizer, {"vocab": tokenizer.vocab_size})
+
+
+def _held_tokens(valid: str, tokenizer: "Tokenizer", config: LanguageConfig, folder: Path) -> Tokens:
+    return read_tokens([valid], tokenizer, folder / "valid-tokens", documents=config.documents)
 
 
 def measured_language(
@@ -195,15 +188,13 @@ def measured_language(
     import tempfile
 
     objective: Any = kind
+    # What changes during a run is of no concern here: the last of it is what is measured with.
+    still = replace(config, stages=(), lengths="", batches="")
     with tempfile.TemporaryDirectory() as scratch:
-        where = Path(scratch) / "tokens"
         if paths:
-            held = read_tokens(paths, tokenizer, config, where)
-            return LanguageData(held, tokenizer, config, objective=objective, valid=held)
-        train = read_tokens(named["data"], tokenizer, config, home / "tokens")
-        other = (
-            read_tokens([named["valid"]], tokenizer, config, home / "valid-tokens")
-            if named["valid"]
-            else None
-        )
-        return LanguageData(train, tokenizer, config, objective=objective, valid=other)
+            where = Path(scratch) / "tokens"
+            held = read_tokens(paths, tokenizer, where, documents=config.documents)
+            return LanguageData(held, tokenizer, still, objective=objective, valid=held)
+        train = read_tokens(named["data"], tokenizer, home / "tokens", documents=config.documents)
+        other = _held_tokens(named["valid"], tokenizer, config, home) if named["valid"] else None
+        return LanguageData(train, tokenizer, still, objective=objective, valid=other)

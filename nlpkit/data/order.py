@@ -8,7 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-ORDER, MASK, NEGATIVES, VALID = 1, 2, 3, 4  # what a key is for: two uses of one seed never share a stream
+ORDER, MASK, NEGATIVES, VALID, PREFIX = (
+    1,
+    2,
+    3,
+    4,
+    5,
+)  # what a key is for: two uses of one seed never share a stream
 
 
 def keyed(*words: int) -> np.random.Generator:
@@ -30,8 +36,9 @@ class Order:
     [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     """
 
-    def __init__(self, n: int, per_step: int, seed: int) -> None:
-        self.n, self.per_step, self.seed = n, per_step, seed
+    def __init__(self, n: int, per_step: int, seed: int, stream: tuple[int, ...] = ()) -> None:
+        """``stream``: further whole numbers that tell several orders of one seed apart."""
+        self.n, self.per_step, self.seed, self.stream = n, per_step, seed, stream
         self._cached: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     @property
@@ -42,18 +49,22 @@ class Order:
     def permutation(self, epoch: int) -> np.ndarray:
         """The order of an epoch: int64 ``(n,)``."""
         if self._cached[0] != epoch:
-            self._cached = (epoch, keyed(self.seed, ORDER, epoch).permutation(self.n))
+            self._cached = (epoch, keyed(self.seed, ORDER, epoch, *self.stream).permutation(self.n))
         return self._cached[1]
 
     def items(self, step: int) -> np.ndarray:
         """The items of a step: int64 ``(per_step,)``."""
-        position, left, parts = step * self.per_step, self.per_step, []
-        while left:
+        return self.run(step * self.per_step, self.per_step)
+
+    def run(self, position: int, count: int) -> np.ndarray:
+        """The ``count`` items from a position of the endless stream on: int64 ``(count,)``."""
+        parts = [np.empty(0, np.int64)]
+        while count:
             epoch, at = divmod(position, self.n)
-            part = self.permutation(epoch)[at : at + left]
+            part = self.permutation(epoch)[at : at + count]
             parts.append(part)
-            position, left = position + len(part), left - len(part)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            position, count = position + len(part), count - len(part)
+        return np.concatenate(parts)
 
 
 class Buckets:

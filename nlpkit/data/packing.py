@@ -2,10 +2,12 @@
 
 Best-fit decreasing (Johnson et al. 1974; for language models «Fewer Truncations Improve Language Modeling»,
 Ding et al. 2024, section 3) wastes little and cuts no document that fits a row. A document that does not fit is
-cut into pieces of a whole row and a rest; no token is lost.
+cut into pieces of a whole row and a rest; no token is lost. A stream (next-token models only) is the other way:
+documents end to end, cut wherever a row ends.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,3 +98,65 @@ def pack(starts: np.ndarray, lengths: np.ndarray, context: int, overhead: int = 
     counts = np.bincount(row_of, minlength=n_rows) if n_rows else np.empty(0, np.int64)
     rows = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Plan(piece_starts[by_row], piece_lengths[by_row], rows, context, overhead)
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """The rows of several plans for the same tokens, one plan's behind the other's."""
+    if len(plans) == 1:
+        return plans[0]
+    before = np.concatenate([[0], np.cumsum([len(p.starts) for p in plans])])
+    rows = [p.rows[:-1] + n for p, n in zip(plans, before[:-1], strict=True)]
+    return Plan(
+        np.concatenate([p.starts for p in plans]),
+        np.concatenate([p.lengths for p in plans]),
+        np.concatenate([*rows, before[-1:]]).astype(np.int64),
+        plans[0].context,
+        plans[0].overhead,
+    )
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Documents end to end, <|endoftext|> behind each, in rows of ``context`` that may begin and end anywhere.
+
+    Piece i has ``lengths[i]`` tokens from ``starts[i]`` on, then the end of a document where ``closed[i]``, and lies
+    at ``places[i]`` of the stream; row r takes the ``context`` places from ``rows[r]`` on and their labels the places
+    one further. Behind each source is an empty place, so that no label is another source's.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    closed: np.ndarray
+    places: np.ndarray
+    rows: np.ndarray
+    context: int
+    overhead: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.rows)
+
+    @property
+    def waste(self) -> float:
+        """The share of the rows' places that is padding."""
+        used = int(self.lengths.sum() + self.closed.sum())
+        return max(1.0 - used / max(self.n_rows * self.context, 1), 0.0)
+
+
+def stream(
+    parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], context: int
+) -> tuple[Stream, list[int]]:
+    """The stream of each part (starts, lengths, closed), and how many rows each has."""
+    places, rows, counts, at = [], [], [], 0
+    for _, lengths, closed in parts:
+        taken = lengths + closed
+        total = int(taken.sum())
+        count = -(-max(total - 1, 0) // context)  # the last token is a label only
+        places.append(at + np.cumsum(taken) - taken)
+        rows.append(at + context * np.arange(count))
+        counts.append(count)
+        at += total + 1
+    starts, lengths, closed = (np.concatenate([p[i] for p in parts]) for i in range(3))
+    made = Stream(starts, lengths, closed, np.concatenate(places), np.concatenate(rows), context)
+    return made, counts

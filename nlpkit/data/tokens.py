@@ -6,11 +6,11 @@ a document: of its text, so that the split does not move when the tokenizer chan
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,11 +29,15 @@ BLOCK = 1024  # tokens: a longer document falls into blocks of about this, so on
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of N documents: document i is ``ids[offsets[i] : offsets[i + 1]]``; ``hashes[i]`` names its text."""
+    """Token ids of N documents: document i is ``ids[offsets[i] : offsets[i + 1]]``; ``hashes[i]`` names its text.
+
+    ``sources``: (name, how many documents) of the sources they are of, in order; empty where they are not told apart.
+    """
 
     ids: np.ndarray
     offsets: np.ndarray
     hashes: np.ndarray
+    sources: tuple[tuple[str, int], ...] = ()
 
     @property
     def starts(self) -> np.ndarray:
@@ -44,6 +48,13 @@ class Tokens:
     def lengths(self) -> np.ndarray:
         """Tokens of each document, int64 (N,)."""
         return np.diff(self.offsets.astype(np.int64))
+
+    @property
+    def highest(self) -> int:
+        """The highest id, -1 when there is none; reads the ids a block at a time."""
+        return max(
+            (int(self.ids[s : s + COUNTED].max()) for s in range(0, len(self.ids), COUNTED)), default=-1
+        )
 
     def counts(self, vocabulary: int) -> np.ndarray:
         """How often each id occurs, int64 (vocabulary,); reads the ids a block at a time."""
@@ -58,7 +69,7 @@ def text_hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def from_lists(documents: Iterable[list[int]]) -> Tokens:
+def from_lists(documents: Iterable[list[int]], sources: tuple[tuple[str, int], ...] = ()) -> Tokens:
     """Tokens in memory, hashed by their ids.
 
     >>> from_lists([[1, 2], [3]]).lengths.tolist()
@@ -67,26 +78,32 @@ def from_lists(documents: Iterable[list[int]]) -> Tokens:
     arrays = [np.asarray(d, np.int64) for d in documents]
     offsets = np.concatenate([[0], np.cumsum([len(a) for a in arrays])]).astype(np.uint64)
     hashes = np.array([text_hash(a.tobytes()) for a in arrays], np.uint64)
-    return Tokens(np.concatenate([*arrays, np.empty(0, np.int64)]), offsets, hashes)
+    return Tokens(np.concatenate([*arrays, np.empty(0, np.int64)]), offsets, hashes, sources)
 
 
-def prepare(documents: "Iterable[Document]", tokenizer: "Tokenizer", folder: Path) -> Tokens:
+def prepare(
+    documents: "Iterable[Document] | Mapping[str, Iterable[Document]]", tokenizer: "Tokenizer", folder: Path
+) -> Tokens:
     """Encode documents (streaming, bounded memory beside 16 bytes a document) into the sealed ``folder``.
 
-    Raises DataError when no document holds a token.
+    A mapping holds the documents of each source by its name. Raises DataError when no document holds a token.
     """
+    parts = documents if isinstance(documents, Mapping) else {"": documents}
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     with atomic.building(folder, force=True) as made:
         lengths, hashes = array("Q"), array("Q")
-        stream: Iterator[Any] = iter(documents)
+        sources: list[tuple[str, int]] = []
         with open(made / "tokens.bin", "wb") as out, console.progress("tokenizing", unit="documents") as bar:
-            while chunk := [d.text for d in islice(stream, CHUNK)]:
-                for text, ids in zip(chunk, tokenizer.encode(chunk), strict=True):
-                    if ids:
-                        out.write(np.asarray(ids, dtype).tobytes())
-                        lengths.append(len(ids))
-                        hashes.append(text_hash(text.encode("utf-8", "surrogatepass")))
-                bar.advance(len(chunk))
+            for name, part in parts.items():
+                before, stream = len(lengths), iter(part)
+                while chunk := [d.text for d in islice(stream, CHUNK)]:
+                    for text, ids in zip(chunk, tokenizer.encode(chunk), strict=True):
+                        if ids:
+                            out.write(np.asarray(ids, dtype).tobytes())
+                            lengths.append(len(ids))
+                            hashes.append(text_hash(text.encode("utf-8", "surrogatepass")))
+                    bar.advance(len(chunk))
+                sources.append((name, len(lengths) - before))
         if not lengths:
             raise DataError("the input holds no text to learn from; give files with at least a few documents")
         ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.uint64)
@@ -94,7 +111,8 @@ def prepare(documents: "Iterable[Document]", tokenizer: "Tokenizer", folder: Pat
         np.save(made / "hashes.npy", np.frombuffer(hashes, np.uint64).astype("<u8"))
         recipe = {"recipe": tokenizer.recipe_hash} if tokenizer.recipe_hash else {}
         made_with = {"tokenizer": tokenizer.fingerprint, **recipe}
-        manifest.seal(made, "tokens", made_with=made_with, notes={"dtype": dtype.name})
+        apart = {"sources": sources} if [name for name, _ in sources] != [""] else {}
+        manifest.seal(made, "tokens", made_with=made_with, notes={"dtype": dtype.name, **apart})
     return open_tokens(folder, tokenizer)
 
 
@@ -108,7 +126,8 @@ def open_tokens(folder: Path, tokenizer: "Tokenizer") -> Tokens:
         )
     ids = np.memmap(folder / "tokens.bin", np.dtype(str(sealed.notes["dtype"])), "r")
     offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-    return Tokens(ids, offsets, np.load(folder / "hashes.npy", allow_pickle=False))
+    sources = tuple((str(name), int(count)) for name, count in sealed.notes.get("sources", []))
+    return Tokens(ids, offsets, np.load(folder / "hashes.npy", allow_pickle=False), sources)
 
 
 def from_shard(path: str | Path, tokenizer: "Tokenizer") -> Tokens:

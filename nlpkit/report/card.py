@@ -10,6 +10,7 @@ USES = {
     "biencoder": "nlpkit index build documents.jsonl -o indexes/{name} --model runs/{name}",
     "crossencoder": "nlpkit search indexes/NAME 'a question' --rerank runs/{name}",
     "cnn": "nlpkit eval runs/{name}",
+    "vit": "nlpkit eval runs/{name}",
     "vae": "nlpkit sample runs/{name} -n 64 --grid grid.png",
 }
 OPENED = {
@@ -18,6 +19,7 @@ OPENED = {
     "classifier": "AutoModelForSequenceClassification",
     "crossencoder": "AutoModelForSequenceClassification",
     "biencoder": "AutoModel",
+    "vit": "AutoModelForImageClassification",
 }
 
 

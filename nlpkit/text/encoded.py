@@ -49,6 +49,11 @@ class Encoded:
         return self._of(self._raw.sequence_ids, [None])
 
     @property
+    def words(self) -> list[int | None]:
+        """The piece of the text, as it was cut before the vocabulary was asked, that each token is from (T)."""
+        return self._of(self._raw.word_ids, [None])
+
+    @property
     def characters(self) -> list[tuple[int, int]]:
         """The characters ``[start, end)`` of its part that each token was made of (T); (0, 0) where there are none.
 

@@ -83,8 +83,11 @@ def items(
     id_field: str | None = None,
     format: str | None = None,
     errors: str = "replace",
+    counted: Counts | None = None,
 ) -> Iterator[Item]:
     """Every document of ``paths`` with its whole record; paths and options are checked at once.
+
+    What was replaced is said at the end, or added to ``counted``.
 
     :raises UsageError: a missing file, an unknown option. :raises DataError: a bad record.
     """
@@ -94,7 +97,7 @@ def items(
     found = sources(paths, format)
 
     def stream() -> Iterator[Item]:
-        counts, number = Counts(), 0
+        counts, number = counted or Counts(), 0
         for source in found:
             if source.format == "text":
                 dropped, where = counts.dropped, source.name
@@ -108,7 +111,8 @@ def items(
                 number += 1
                 document = document_of(record, where, text_field, id_field)
                 yield Item(record, document.text, document.id, number, where)
-        counts.report()
+        if counted is None:
+            counts.report()
 
     return stream()
 

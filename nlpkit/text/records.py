@@ -36,11 +36,13 @@ def read_records(
 ) -> Iterator[tuple[Record, str]]:
     """``(record, "file:line")`` of a jsonl, csv, tsv or Parquet source; every record has text under ``text_field``.
 
+    With an empty ``text_field`` nothing is asked of a record.
+
     :raises DataError: a record that is not one, or that has no text.
     """
     mine = counts or Counts()
     for record, where in _records(source, text_field, errors, mine):
-        text = record.get(text_field)
+        text = record.get(text_field) if text_field else ""
         if not isinstance(text, str):
             if text_field in record:
                 kind = "null" if text is None else type(text).__name__

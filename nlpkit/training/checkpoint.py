@@ -1,6 +1,7 @@
 """A point to go on from: ``checkpoints/000500/`` with weights, optimizer and state, sealed and whole or absent.
 
-``model.safetensors``, ``optimizer.safetensors`` (moments by parameter) and ``state.json``. Randomness needs no
+``model.safetensors``, ``optimizer.safetensors`` (moments by parameter), ``average.safetensors`` (a run with ``ema``)
+and ``state.json``. Randomness needs no
 saving: order, masks and dropout are functions of (seed, step), and the seed is in config.toml.
 """
 
@@ -9,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from nlpkit import console
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.store import atomic, manifest
 from nlpkit.training import optimizers
+from nlpkit.training.averaging import WeightAverage
 
 KIND = "checkpoint"
+AVERAGE = "average.safetensors"
 
 
 @dataclass
@@ -32,6 +35,8 @@ class State:
     ``best_step`` is the evaluation with the best ``best`` (None before the first; of equal ones, that with the least
     ``best_loss``), ``stale`` the evaluations since,
     ``evaluated`` the last step that was measured, ``seconds`` the time spent, ``stopped`` whether patience ended.
+    ``norms`` are the logarithms of gradient norms that spikes are judged by, ``jumped`` how many steps of data were
+    passed over, ``rewinds`` how often, ``lowered`` the step until which the rate is halved.
     """
 
     step: int = 0
@@ -42,6 +47,10 @@ class State:
     evaluated: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    norms: list[float] = field(default_factory=list)
+    jumped: int = 0
+    rewinds: int = 0
+    lowered: int = 0
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -56,7 +65,12 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State, config_hash: str
+    folder: Path,
+    model: nn.Module,
+    optimizer: optimizers.Optimizer,
+    state: State,
+    config_hash: str,
+    average: WeightAverage | None = None,
 ) -> Path:
     """Write and seal ``folder/STEP``; it appears whole or not at all."""
     target = folder / f"{state.step:06d}"
@@ -64,6 +78,8 @@ def save(
         save_file({k: v.contiguous().cpu() for k, v in weights(model).items()}, made / "model.safetensors")
         moments = optimizers.state_tensors(model, optimizer)
         save_file({k: v.contiguous().cpu() for k, v in moments.items()}, made / "optimizer.safetensors")
+        if average is not None:
+            save_file({k: v.contiguous().cpu() for k, v in average.means.items()}, made / AVERAGE)
         body = {**dataclasses.asdict(state), "randomness": "keyed by (seed, step, micro-batch)"}
         (made / "state.json").write_text(json.dumps(body, indent=1) + "\n")
         manifest.seal(made, KIND, made_with={"config": config_hash})
@@ -123,7 +139,7 @@ def choose(folder: Path, wanted: int | None = None) -> Path | None:
 def read_state(path: Path) -> State:
     """The state of a checkpoint that was verified."""
     body: dict[str, Any] = json.loads((path / "state.json").read_text())
-    return State(**{f.name: body[f.name] for f in dataclasses.fields(State)})
+    return State(**{f.name: body[f.name] for f in dataclasses.fields(State) if f.name in body})
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -139,7 +155,21 @@ def load_weights(path: Path, model: nn.Module) -> None:
             tensor.copy_(held[name])
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config_hash: str) -> State:
+def load_average(path: Path, average: WeightAverage) -> None:
+    """Put a checkpoint's mean of the weights back. ArtifactError when it has none that fits."""
+    if not (path / AVERAGE).is_file():
+        raise ArtifactError(f"{path}: holds no mean of the weights ({AVERAGE}); start over with --force")
+    manifest.check_file(path, manifest.read(path, KIND), AVERAGE)
+    average.load(load_file(path / AVERAGE))
+
+
+def load(
+    path: Path,
+    model: nn.Module,
+    optimizer: optimizers.Optimizer,
+    config_hash: str,
+    average: WeightAverage | None = None,
+) -> State:
     """Put a verified checkpoint back into model and optimizer; its state."""
     made_with = manifest.read(path, KIND).made_with.get("config")
     if made_with != config_hash:
@@ -149,4 +179,6 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config_
         )
     load_weights(path, model)
     optimizers.load_state(model, optimizer, load_file(path / "optimizer.safetensors"))
+    if average is not None:
+        load_average(path, average)
     return read_state(path)

@@ -1,6 +1,6 @@
 """Where a run computes, in which precision and with which random numbers.
 
-What ``auto`` becomes depends on the machine alone, so that it can be written down once and obeyed on resume.
+What ``auto`` becomes is written down once and obeyed on resume.
 """
 
 import hashlib
@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from nlpkit.core.batch import Batch
 from nlpkit.core.device import find
 from nlpkit.errors import OutOfMemory
 from nlpkit.training.settings import TrainConfig
-
-BFLOAT16_WORTH = 3_000_000  # parameters: below this the casts cost a CPU more than the products save
 
 
 @dataclass(frozen=True)
@@ -48,19 +45,18 @@ def cpu_flags() -> set[str]:
     return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
-def decide(config: TrainConfig, model: nn.Module) -> TrainConfig:
-    """``config`` with device, precision and threads decided. UsageError when the device is not there."""
+def decide(config: TrainConfig) -> TrainConfig:
+    """``config`` with device and threads decided. UsageError when the device is not there."""
     device = find(config.device, ("cpu", "cuda"))
-    precision = config.precision
-    if precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            large = sum(p.numel() for p in model.parameters()) >= BFLOAT16_WORTH
-            fast = large and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
-        precision = "bfloat16" if fast else "float32"
     threads = config.threads or torch.get_num_threads()
-    return replace(config, device=str(device), precision=precision, threads=threads)  # type: ignore[arg-type]
+    return replace(config, device=str(device), threads=threads)
+
+
+def has_bfloat16(config: TrainConfig) -> bool:
+    """Whether the decided device multiplies bfloat16 in hardware."""
+    if config.device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
 
 
 def place(config: TrainConfig) -> Place:

@@ -4,29 +4,45 @@ Shapes: N items, L labels, D width. Sums and counts go over all items; nothing i
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from nlpkit.core.batch import Batch
+from nlpkit.core.batch import IGNORE, Batch
 from nlpkit.metrics import classification, correlation, intervals, ranking
 from nlpkit.training import device
 from nlpkit.training.evaluation import evaluate
 
 RESAMPLES = 2000
-TWICE = ("classifier", "cnn", "crossencoder", "biencoder")  # their batches are read again for other measures
+TWICE = (
+    "classifier",
+    "cnn",
+    "vit",
+    "crossencoder",
+    "biencoder",
+)  # their batches are read again for other measures
 
 
 def measure(
-    kind: str, model: nn.Module, batches: Iterable[Batch], place: device.Place | None = None
+    kind: str,
+    model: nn.Module,
+    batches: Iterable[Batch],
+    place: device.Place | None = None,
+    decode: Callable[[Sequence[int]], str] | None = None,
 ) -> dict[str, Any]:
-    """All measures of a kind of model over batches as the data objects make them; empty for no batches."""
+    """All measures of a kind of model over batches as the data objects make them; empty for no batches.
+
+    ``decode`` (ids to text) lets a next-token model be measured in bits for a byte of the text that it predicts.
+    """
     place = place or device.Place(next(model.parameters()).device, "float32")
     if kind in TWICE:
         batches = list(batches)
+    sizes: list[int] = []
+    if kind == "clm" and decode is not None:
+        batches = _counting_bytes(batches, decode, sizes)
     told = evaluate(model, batches, place)
     if not told:
         return {}
@@ -35,7 +51,9 @@ def measure(
         found["perplexity"] = math.exp(min(told["loss"], 700.0))
         found["bits_per_token"] = told["loss"] / math.log(2)
         found["accuracy"] = told["accuracy"]
-    elif kind in ("classifier", "cnn"):
+        if sum(sizes):
+            found["bits_per_byte"] = told["loss"] * told["count"] / math.log(2) / sum(sizes)
+    elif kind in ("classifier", "cnn", "vit"):
         found |= _classification(model, batches, place)
     elif kind == "crossencoder":
         found["accuracy"] = told["accuracy"]
@@ -48,6 +66,21 @@ def measure(
         if kind == "vae":
             found["elbo"] = -told["loss"]
     return found
+
+
+def _counting_bytes(
+    batches: Iterable[Batch], decode: Callable[[Sequence[int]], str], sizes: list[int]
+) -> Iterator[Batch]:
+    """Pass batches on; note the UTF-8 bytes of the text of each piece of a document that is predicted.
+
+    The end of a text has no bytes, yet its prediction is paid for.
+    """
+    for batch in batches:
+        for labels, segments in zip(batch["labels"].numpy(), batch["segments"].numpy(), strict=True):
+            for segment in np.unique(segments[labels != IGNORE]):
+                piece = labels[(segments == segment) & (labels != IGNORE)]
+                sizes.append(len(decode(piece.tolist()).encode("utf-8", "replace")))
+        yield batch
 
 
 def _forward(model: nn.Module, batch: Batch, place: device.Place) -> np.ndarray:

@@ -18,6 +18,7 @@ RECIPES = {
     "biencoder": "small-biencoder",
     "crossencoder": "small-crossencoder",
     "cnn": "small-cnn",
+    "vit": "small-vit",
     "vae": "small-vae",
 }
 TABLES = ("input", "model", "data", "train")
@@ -37,6 +38,11 @@ class Request:
     def paths(self) -> list[str]:
         """The inputs."""
         return list(self.tables["input"]["data"])
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What a key of [data] or [train] is where a configuration does not name it."""
+        return {"data": plain.to_dict(type(self.data)()), "train": plain.to_dict(TrainConfig())}
 
     @property
     def inputs(self) -> list[str]:

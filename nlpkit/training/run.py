@@ -25,6 +25,7 @@ from nlpkit.errors import ArtifactError, NlpkitError, UsageError
 from nlpkit.store import atomic, jsonfile, lines, manifest
 from nlpkit.store.lock import locked
 
+METRICS = "metrics.jsonl"
 FLUSH_EVERY = 1.0  # seconds between writes of metrics lines
 
 
@@ -90,7 +91,7 @@ class Run:
         self._flushed = time.monotonic()
         if not self._held and not durable:
             return
-        with open(self.folder / "metrics.jsonl", "ab") as file:
+        with open(self.folder / METRICS, "ab") as file:
             file.write("".join(line + "\n" for line in self._held).encode())
             self._held.clear()
             if durable:
@@ -105,9 +106,10 @@ class Run:
 
     def back_to(self, step: int) -> None:
         """Drop the metrics of later steps and mend torn lines, so that each step is there once."""
+        self.flush()
         for name in lines.LOGS:
             lines.mend(self.folder / name)
-        path = self.folder / "metrics.jsonl"
+        path = self.folder / METRICS
         if not path.exists():
             return
         kept = [lines.pack_record(r) for r in lines.check(path) if r["step"] <= step]
@@ -117,10 +119,30 @@ class Run:
         """Replace a small JSON file of the run."""
         jsonfile.write(self.folder / name, value)
 
+    def follow(self) -> "Run":
+        """This run for a process that trains along: what the first process writes, it does not."""
+        return _Followed(self.folder, self.kind)
+
     def seal(self, made_with: Mapping[str, str] | None = None) -> None:
         """Write the run's manifest: the run is finished."""
         self.flush(durable=True)
         manifest.seal(self.folder, "run", made_with=made_with, notes={"kind": self.kind}, leave=lines.LOGS)
+
+
+class _Followed(Run):
+    """A run that is only read."""
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        pass
+
+    def flush(self, *, durable: bool = False) -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        pass
+
+    def back_to(self, step: int) -> None:
+        pass
 
 
 def read_origin(folder: Path) -> dict[str, Any]:
@@ -139,13 +161,15 @@ def opened(
     requested: Mapping[str, Any],
     *,
     inputs: Iterable[str | Path] = (),
+    defaults: Mapping[str, Any] | None = None,
     force: bool = False,
     lock_timeout: float = 2.0,
 ) -> Iterator[Run]:
     """The run at ``folder``, locked: a new one, or the one that is there when it was asked for in the same words.
 
     ``requested`` is the configuration as asked (before ``auto`` is decided); ``inputs`` are hashed and must not change
-    between the parts of a run. Raises UsageError when the folder is something else or a run with another
+    between the parts of a run. ``defaults`` stand for keys that a run lacks because it is older than they are. Raises
+    UsageError when the folder is something else or a run with another
     configuration (the first differing key is named), LockedError when it is being written.
     """
     folder = Path(folder)
@@ -170,7 +194,7 @@ def opened(
                 if any(there.get(k) != asked[k] for k in ("kind", "requested", "inputs")):
                     _clear(folder)
             if (folder / "origin.json").exists():
-                _same(run, requested, asked["inputs"])
+                _same(run, requested, asked["inputs"], defaults or {})
             else:
                 run.write_json("origin.json", asked)
             yield run
@@ -188,7 +212,9 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _same(run: Run, requested: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+def _same(
+    run: Run, requested: Mapping[str, Any], inputs: Mapping[str, str], defaults: Mapping[str, Any]
+) -> None:
     """Check that a run that is there is the one that is asked for."""
     origin = read_origin(run.folder)
     if origin.get("kind") != run.kind:
@@ -196,9 +222,14 @@ def _same(run: Run, requested: Mapping[str, Any], inputs: Mapping[str, str]) -> 
             f"{run.folder}: is a run of {origin.get('kind')}, not {run.kind}; choose another -o or --force"
         )
     asked = json.loads(json.dumps(requested))
-    differing = first_difference(origin["requested"], asked)
+
+    def whole(tables: Mapping[str, Any]) -> Any:
+        filled = {k: {**v, **tables.get(k, {})} for k, v in defaults.items()}
+        return json.loads(json.dumps({**tables, **filled}))
+
+    differing = first_difference(whole(origin["requested"]), asked)
     resolved = run.resolved
-    if differing and (resolved is None or first_difference(json.loads(json.dumps(resolved)), asked)):
+    if differing and (resolved is None or first_difference(whole(resolved), asked)):
         name, there, here = differing
         raise UsageError(
             f"{run.folder}: is a run with {name} = {there!r}, asked for is {here!r}; choose another -o, or start "
@@ -277,7 +308,7 @@ def _commit() -> str:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, checksums compared; a torn last line of a running or killed writer is left out."""
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     if not path.exists():
         return []
     try:

@@ -1,10 +1,12 @@
 """The one loop: every model is trained here, by its ``loss(batch)``.
 
 A step is micro-batches whose gradients are combined as Σ loss · count / Σ count, so that a split step equals the
-whole one. A loss or gradient that is not finite stops the run before it touches a weight. The loop's state is
-(step, best, stale): everything random is a function of (seed, step), so a resumed run equals an uninterrupted one.
+whole one; several processes share them (:mod:`nlpkit.training.world`). A loss or gradient that is not finite stops the
+run before it touches a weight, or sends it back (:mod:`nlpkit.training.spikes`). The loop's state is a few numbers:
+everything random is a function of (seed, step), so a resumed run equals an uninterrupted one.
 """
 
+import dataclasses
 import math
 import os
 import signal
@@ -12,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -20,14 +22,22 @@ from torch import Tensor, nn
 
 from nlpkit import console
 from nlpkit.core.batch import Batch
+from nlpkit.core.transformer import Block
 from nlpkit.errors import DivergedError, Interrupted
 from nlpkit.training import checkpoint, device, optimizers, schedule
+from nlpkit.training.averaging import WeightAverage
 from nlpkit.training.checkpoint import State
 from nlpkit.training.evaluation import evaluate
-from nlpkit.training.run import Run
+from nlpkit.training.live_view import LiveView
+from nlpkit.training.run import Run, read_metrics
 from nlpkit.training.settings import TrainConfig
+from nlpkit.training.spikes import SpikeGuard
+from nlpkit.training.utilization import Utilization
+from nlpkit.training.world import PairwiseSum, World
 
 LARGER_IS_BETTER = {"accuracy"}
+REWINDS = 3  # before a run is given up
+LOWERED = 50  # steps at half the rate after a spike, where that is the answer to it
 
 
 class TrainData(Protocol):
@@ -47,13 +57,21 @@ class TrainData(Protocol):
 class Trainer:
     """Trains ``model`` on ``data`` inside ``run``. ``config`` is decided (no ``auto``, steps above 0)."""
 
-    def __init__(self, model: nn.Module, data: TrainData, config: TrainConfig, run: Run) -> None:
-        self.data, self.config, self.run = data, config, run
+    def __init__(
+        self, model: nn.Module, data: TrainData, config: TrainConfig, run: Run, world: World | None = None
+    ) -> None:
+        self.data, self.config, self.run, self.world = data, config, run, world or World()
         self.place = device.place(config)
         self.model = model.to(self.place.device)
+        prepared(model, config)
         self.optimizer = optimizers.make(model, config)
+        self.average = WeightAverage(model, config.ema) if config.ema else None
+        self.utilization = Utilization(model, config)
         self.state = State()
         self.signal = 0
+        begin = getattr(data, "begin", None)
+        if begin is not None:
+            begin(config.steps)
         self.generator = torch.Generator(self.place.device)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._ahead: Future[list[Batch]] | None = None
@@ -66,7 +84,9 @@ class Trainer:
         """
         found = checkpoint.choose(self.run.checkpoints, from_checkpoint)
         if found is not None:
-            self.state = checkpoint.load(found, self.model, self.optimizer, self.run.config_hash)
+            self.state = checkpoint.load(
+                found, self.model, self.optimizer, self.run.config_hash, self.average
+            )
             self.run.back_to(self.state.step)
             best = self.run.checkpoints / f"{self.state.best_step:06d}"
             if self.state.best is not None and not best.is_dir():
@@ -85,16 +105,21 @@ class Trainer:
                 raise
             raise told from failure
         if self.state.best is not None and self.state.best_step != self.state.step:
-            checkpoint.load_weights(self.run.checkpoints / f"{self.state.best_step:06d}", self.model)
+            best = self.run.checkpoints / f"{self.state.best_step:06d}"
+            checkpoint.load_weights(best, self.model)
+            if self.average is not None:
+                checkpoint.load_average(best, self.average)
+        if self.average is not None:
+            self.average.put()
         self.model.eval()
         return self.state
 
     def _loop(self) -> None:
         config, state = self.config, self.state
         self.model.train()
-        words = f"training {self.run.kind}"
-        with console.progress(words, total=config.steps, unit="steps") as bar, self._reader() as read:
-            bar.advance(state.step)
+        earlier = read_metrics(self.run.folder) if state.step else []
+        self.view = LiveView(self.run.folder.name, self.run.kind, config.steps, earlier)
+        with self.view, self._reader() as read:
             saved = (state.step, state.evaluated)
             while True:
                 last = state.stopped or state.step >= config.steps
@@ -106,6 +131,7 @@ class Trainer:
                     last = last or state.stopped
                 due = state.step % config.checkpoint_every == 0
                 made_up = state.step == saved[0] and state.evaluated > saved[1]
+                self.signal = self.world.agreed(self.signal)
                 if made_up or (state.step > saved[0] and (improved or due or last or self.signal)):
                     self._save()
                     saved = (state.step, state.evaluated)
@@ -116,61 +142,109 @@ class Trainer:
                         self.signal,
                         f"stopped after step {state.step:,}, checkpoint written; resume with: {self.run.command}",
                     )
-                loss = self._step(read(state.step))
-                bar.advance(1, f"loss {loss:.3f}")
+                self._step(read(state.step + state.jumped))
 
-    def _step(self, batches: list[Batch]) -> float:
-        """One step of the optimizer; its loss. DivergedError before a weight is touched when it is not finite."""
+    def _step(self, batches: list[Batch]) -> None:
+        """One step of the optimizer. DivergedError before a weight is touched when it is not finite."""
         started = time.perf_counter()
-        config, step = self.config, self.state.step
-        lr = schedule.rate(config, step, config.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        config, state, step = self.config, self.state, self.state.step
         sums, total = self.gradients(step, batches)
         norm = nn.utils.clip_grad_norm_(self._parameters, config.clip if config.clip > 0 else math.inf)
         names = list(sums)
         told = torch.stack([norm.detach().double(), *(sums[n].double() / total for n in names)]).tolist()
         values = dict(zip(["grad_norm", *names], told, strict=True))
-        if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
+        finite = math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
+        if not finite and config.on_spike != "rewind":
             raise DivergedError(self._diverged(step + 1, values))
-        self.optimizer.step()
-        self.state.step = step + 1
+        guard = SpikeGuard(config.spike_z, state.norms)
+        score = guard.judge(values["grad_norm"]) if finite else math.inf
+        state.norms = guard.norms
+        action = config.on_spike if not finite or (config.spike_z and score > config.spike_z) else ""
+        if action:
+            self._spike(step, batches, values, score, action)
+            if action == "rewind":
+                return
+            if action == "lower":
+                state.lowered = step + LOWERED
+        lr = schedule.rate(config, step, config.steps) * (0.5 if step < state.lowered else 1.0)
+        if action != "skip":
+            self.optimizer.step(lr)
+            if self.average is not None:
+                self.average.update(step + 1)
+        state.step = step + 1
         spent = time.perf_counter() - started
-        self.state.seconds += spent
+        state.seconds += spent
         what, items = size_of(batches)
-        self.run.metric(
-            {
-                "step": step + 1,
-                "split": "train",
-                "loss": values.pop("loss"),
-                **values,
-                "lr": lr,
-                f"{what}_per_second": round(items / max(spent, 1e-9), 1),
-                "seconds": round(self.state.seconds, 4),
-            }
+        record = {
+            "step": step + 1,
+            "split": "train",
+            "loss": values.pop("loss"),
+            **values,
+            "lr": lr,
+            f"{what}_per_second": round(items / max(spent, 1e-9), 1),
+            **self.utilization.of(batches, spent),
+            "seconds": round(state.seconds, 4),
+        }
+        served = getattr(self.data, "served", None)
+        if served is not None and state.step % config.eval_every == 0 and (found := served(state.step)):
+            record |= {"served": found, "planned": self.data.planned(state.step)}  # type: ignore[attr-defined]
+        self.run.metric(record)
+        self.view.step(record)
+
+    def _spike(
+        self, step: int, batches: list[Batch], values: dict[str, float], score: float, action: str
+    ) -> None:
+        """Say what was found and, to rewind, go back to the last checkpoint and pass over this step's data."""
+        state, jump = self.state, step + self.state.jumped
+        found = f"{score:.1f} standard deviations" if math.isfinite(score) else "not finite"
+        source = getattr(self.data, "excerpt", None)
+        about = f"; its text begins {source(jump)!r}" if source is not None else ""
+        self.run.log(
+            f"step {step + 1:,}: gradient norm {values['grad_norm']:.4g} is a spike ({found}), loss "
+            f"{values['loss']:.4g}: {action} (batch {jump:,}{about})"
         )
-        return told[1 + names.index("loss")]
+        record = {"step": step + 1, "split": "event", "event": "spike", "action": action, "batch": jump}
+        record |= {"z": round(score, 2) if math.isfinite(score) else None}
+        record |= {n: v if math.isfinite(v) else None for n, v in values.items()}
+        if action == "rewind":
+            held = checkpoint.steps_of(self.run.checkpoints)
+            if not held or state.rewinds >= REWINDS:
+                raise DivergedError(self._diverged(step + 1, values))
+            rewinds = state.rewinds + 1
+            found_at = self.run.checkpoints / f"{held[-1]:06d}"
+            loaded = checkpoint.load(found_at, self.model, self.optimizer, self.run.config_hash, self.average)
+            for field in dataclasses.fields(state):
+                setattr(state, field.name, getattr(loaded, field.name))
+            self.run.back_to(state.step)
+            # The steps between are taken again with the data behind the spike: what was before it, it has seen.
+            state.jumped, state.rewinds = jump + 1 - state.step, rewinds
+        self.run.metric(record)
+        self.view.step(record)
 
     def gradients(self, step: int, batches: list[Batch]) -> tuple[dict[str, Tensor], Tensor]:
         """Leave the step's mean gradient in the parameters; (sums of what the model told, their count)."""
-        self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
-        total = torch.zeros((), device=self.place.device)
-        for micro, batch in enumerate(batches):
+        whole = len(batches) == 1
+        tree, told_tree = PairwiseSum(), PairwiseSum()
+        names: list[str] = []
+        for micro in self.world.mine(len(batches)):
+            self.optimizer.zero_grad()
             self.generator.manual_seed(device.seed(self.config.seed, step, micro))
             with self.place.autocast():
-                told = self.model.loss(self.place.put(batch), generator=self.generator)  # type: ignore[operator]
+                told = self.model.loss(self.place.put(batches[micro]), generator=self.generator)  # type: ignore[operator]
             loss, count = told["loss"], told["count"].detach()
-            (loss if len(batches) == 1 else loss * count).backward()
-            total = total + count
-            for name, value in told.items():
-                if name != "count":
-                    weighted = value.detach() * count
-                    sums[name] = sums[name] + weighted if name in sums else weighted
-        if len(batches) > 1:
-            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            (loss if whole else loss * count).backward()
+            names = [n for n in told if n != "count"]
+            told_tree.add([count.clone(), *(told[n].detach() * count for n in names)])
+            if not whole:
+                tree.add([p.grad if p.grad is not None else torch.zeros_like(p) for p in self._parameters])
+        total, *sums = told_tree.total()
+        if not whole:
+            gradients = self.world.added([*tree.total(), total, *sums])
+            gradients, (total, *sums) = gradients[: len(self._parameters)], gradients[len(self._parameters) :]
             torch._foreach_div_(gradients, total)
-        return sums, total
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                parameter.grad = gradient
+        return dict(zip(names, sums, strict=True)), total
 
     def _diverged(self, step: int, values: dict[str, float]) -> str:
         held = checkpoint.steps_of(self.run.checkpoints)
@@ -186,7 +260,13 @@ class Trainer:
         """Measure on the validation set; True when this is the best so far."""
         config, state = self.config, self.state
         started = time.perf_counter()
-        told = evaluate(self.model, self.data.valid(), self.place, lambda: bool(self.signal))
+        with self.average.shown() if self.average is not None else nullcontext():
+            told = evaluate(
+                self.model,
+                self.data.valid(),
+                self.place,
+                (lambda: bool(self.signal)) if self.world.size == 1 else None,
+            )
         state.seconds += time.perf_counter() - started
         if not told:
             if not self.signal:
@@ -198,7 +278,9 @@ class Trainer:
                 f"-s train.lr (now {config.lr}) in a new run"
             )
         state.evaluated = state.step
-        self.run.metric({"step": state.step, "split": "valid", **told, "seconds": round(state.seconds, 4)})
+        record = {"step": state.step, "split": "valid", **told, "seconds": round(state.seconds, 4)}
+        self.run.metric(record)
+        self.view.valid(record)
         value = told.get(config.monitor, told["loss"])
         sign = -1.0 if config.monitor in LARGER_IS_BETTER and config.monitor in told else 1.0
         # Of equally accurate evaluations the one with the least loss is the better: accuracy comes in coarse steps.
@@ -220,8 +302,17 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint, then drop the old ones. The metrics up to it are durable first."""
         self.run.flush(durable=True)
-        checkpoint.save(self.run.checkpoints, self.model, self.optimizer, self.state, self.run.config_hash)
-        checkpoint.prune(self.run.checkpoints, self.config.keep, self.state.best_step)
+        if self.world.rank == 0:
+            checkpoint.save(
+                self.run.checkpoints,
+                self.model,
+                self.optimizer,
+                self.state,
+                self.run.config_hash,
+                self.average,
+            )
+            checkpoint.prune(self.run.checkpoints, self.config.keep, self.state.best_step)
+        self.world.wait()
 
     @contextmanager
     def _reader(self) -> Iterator[Any]:
@@ -258,6 +349,15 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def prepared(model: nn.Module, config: TrainConfig) -> None:
+    """Compile the blocks of a model, or keep none of their activations, as ``config`` says."""
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.recompute = config.recompute
+            if config.compile == "on":
+                block.compile()
 
 
 def size_of(batches: list[Batch]) -> tuple[str, int]:

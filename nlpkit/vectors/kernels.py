@@ -201,9 +201,11 @@ def descend(
     """One AdaGrad step a sample, in order; the sum of the losses ½·f·(w·ŵ + b + b̂ - log X)² before each step.
 
     ``pairs`` (N, 2) int32: word, context. ``targets`` (N, 2) float32: log X and f(X). ``words`` and ``contexts``
-    are tables and change in place. With s = rate · gradient, a sum of squares grows by s² and then the parameter
-    moves by s / √sum: sums of (rate · g)², as in the authors' program, not of g² as in Duchi et al. 2011. On 40 MB
-    of novels this reached in 5 epochs, at the rate of 0.05, what sums of g² reached in between 5 and 10.
+    are tables and change in place. With s = rate · gradient a parameter moves by s / √sum and its sum of squares grows
+    by s²: sums of (rate · g)², as in the authors' program, not of g² as in Duchi et al. 2011. On 40 MB of novels this
+    reached in 5 epochs, at the rate of 0.05, what sums of g² reached in between 5 and 10. The biases move at the rate
+    1, as in that program since 2020: they take up how frequent a word is, which vectors then need not say. (At the
+    rate of the vectors, Spearman's ρ on MEN is 0.02 lower and on WordSim353 0.03.)
     """
     size = words.shape[1] // 2 - 1
     half = size + 1
@@ -223,16 +225,15 @@ def descend(
         for k in range(size):
             for_word = step * context[k]
             for_context = step * word[k]
-            word_sum = word_sums[k] + for_word * for_word
-            context_sum = context_sums[k] + for_context * for_context
+            word_sum, context_sum = word_sums[k], context_sums[k]
             word[k] -= for_word / np.sqrt(word_sum)
             context[k] -= for_context / np.sqrt(context_sum)
-            word_sums[k] = word_sum
-            context_sums[k] = context_sum
-        word_sums[size] += step * step
-        context_sums[size] += step * step
-        word[size] -= step / np.sqrt(word_sums[size])
-        context[size] -= step / np.sqrt(context_sums[size])
+            word_sums[k] = word_sum + for_word * for_word
+            context_sums[k] = context_sum + for_context * for_context
+        word[size] -= slope / np.sqrt(word_sums[size])
+        context[size] -= slope / np.sqrt(context_sums[size])
+        word_sums[size] += slope * slope
+        context_sums[size] += slope * slope
     return 0.5 * total
 
 

@@ -12,31 +12,40 @@ from nlpkit.vectors.kernels import descend
 from nlpkit.vectors.samples import Samples
 from nlpkit.vectors.tables import State
 
+SWEEPS = (
+    2  # over the blocks in an epoch, each of a share of every block: nearer to an order of chance than one
+)
+
 
 class LeastSquares:
     """The objective over samples that :func:`nlpkit.vectors.samples.arrange` made; ``total`` is N."""
 
     def __init__(self, drawn: Samples, *, lr: float, seed: int) -> None:
         self.drawn, self.lr, self.seed = drawn, np.float32(lr), seed
-        self.strata, self.total = drawn.parts, len(drawn.pairs)
+        self.strata, self.total = SWEEPS * drawn.parts, len(drawn.pairs)
 
     def stratum(self, state: State, number: int, pool: ThreadPoolExecutor | None = None) -> tuple[float, int]:
         """Pass over the ``number``-th stratum of the state's epoch: the sum of its losses, and of how many samples.
 
-        A stratum s is the blocks (p, p + s mod P); losses are added up in the order of p.
+        A stratum s of a sweep is its share of the blocks (p, p + s mod P); losses are added up in the order of p.
         """
         drawn = self.drawn
-        shift = int(np.random.default_rng([self.seed, 2, state.epoch]).permutation(drawn.parts)[number])
-        blocks = [p * drawn.parts + (p + shift) % drawn.parts for p in range(drawn.parts)]
+        sweep, number = divmod(number, drawn.parts)
+        order = np.random.default_rng([self.seed, 2, state.epoch, sweep]).permutation(drawn.parts)
+        blocks = [p * drawn.parts + (p + int(order[number])) % drawn.parts for p in range(drawn.parts)]
+        places = []
+        for at in blocks:
+            start, end = int(drawn.offsets[at]), int(drawn.offsets[at + 1])
+            share = [start + (end - start) * k // SWEEPS for k in (sweep, sweep + 1)]
+            places.append(slice(*share))
 
-        def block(at: int) -> float:
-            place = slice(drawn.offsets[at], drawn.offsets[at + 1])
+        def block(place: slice) -> float:
             return float(
                 descend(drawn.pairs[place], drawn.targets[place], state.words, state.contexts, self.lr)
             )
 
-        size = int(sum(drawn.offsets[at + 1] - drawn.offsets[at] for at in blocks))
-        return sum((pool.map if pool else map)(block, blocks), 0.0), size
+        size = sum(place.stop - place.start for place in places)
+        return sum((pool.map if pool else map)(block, places), 0.0), size
 
     def held_loss(self, errors: np.ndarray, weights: np.ndarray, contexts: np.ndarray) -> np.ndarray:
         """What held-out nonzeros (n,) add to a sum; see :meth:`nlpkit.vectors.held_out.HeldOut.loss`."""

@@ -76,6 +76,92 @@ def test_generate_prints_the_prompt_and_repeats_with_a_seed(models: Path, call: 
     assert code == 2 and "--top-p" in err
 
 
+def test_fill_mask_jointly(models: Path, call: Any) -> None:
+    text = "MIT is <MASK> in Cambridge, <MASK> and was <MASK> in 1861."
+    code, out, _ = call("fill-mask", models / "mlm", text, "--joint", "-k", 3)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and len(rows) == 3 and all("<MASK>" not in filled for _, filled in rows)
+    assert [float(p) for p, _ in rows] == sorted((float(p) for p, _ in rows), reverse=True)
+    code, out, _ = call(
+        "fill-mask", models / "mlm", "--joint", "--order", "left", "--jsonl", stdin=f"{text}\n"
+    )
+    (record,) = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and record["text"] == text and len(record["fillings"][0]["tokens"]) == 3
+    code, _, err = call("fill-mask", models / "mlm", text, "--joint", "--beams", 2)
+    assert code == 2 and "--beams" in err
+
+
+def test_generate_many_prompts(models: Path, call: Any, tmp_path: Path) -> None:
+    source = tmp_path / "prompts.jsonl"
+    source.write_text(
+        "".join(json.dumps({"id": str(i), "text": t, "n": i}) + "\n" for i, t in enumerate(LINES))
+    )
+    options = ("-n", 12, "--temperature", 0, "--stop", "e")
+    code, out, _ = call("generate", models / "clm", "--prompts", source, *options)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [(r["id"], r["text"], r["n"]) for r in records] == [
+        (str(i), t, i) for i, t in enumerate(LINES)
+    ]
+    for record in records:
+        alone = call("generate", models / "clm", record["text"], *options)[1]
+        assert alone == record["text"] + record["continuation"] + "\n"
+        assert "e" not in record["continuation"] and record["ended"] in ("stop", "length", "end")
+    lines = "".join(t + "\n" for t in LINES)
+    code, out, _ = call("generate", models / "clm", "--prompts", "-", *options, stdin=lines)
+    assert [json.loads(line)["continuation"] for line in out.splitlines()] == [
+        r["continuation"] for r in records
+    ]
+    assert call("generate", models / "clm", "x", "--prompts", source)[0] == 2
+
+
+def test_generate_with_beams(models: Path, call: Any) -> None:
+    code, out, _ = call("generate", models / "clm", "the cat", "-n", 6, "--beam", 3)
+    assert code == 0 and out.startswith("the cat") and out.endswith("\n")
+    assert call("generate", models / "clm", "the cat", "-n", 6, "--beam", 3, "--seed", 9)[1] == out
+    one = call("generate", models / "clm", "the cat", "-n", 6, "--beam", 1)[1]
+    assert one == call("generate", models / "clm", "the cat", "-n", 6, "--temperature", 0)[1]
+    code, _, err = call("generate", models / "clm", "x", "--beam", 2, "--repetition-penalty", 2)
+    assert code == 2 and "--beam" in err
+
+
+@pytest.mark.parametrize("kind", ["clm", "mlm"])
+def test_score_is_a_filter_and_sums(models: Path, call: Any, kind: str, tmp_path: Path) -> None:
+    text = "\n".join(LINES) + "\n"
+    code, out, err = call("score", models / kind, stdin=text)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and [row[4] for row in rows] == LINES and "1 of 4 texts are empty" in err
+    assert rows[1][:4] == ["", "", "", "0"]
+    code, out, _ = call("score", models / kind, "--jsonl", stdin=text)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["text"] for r in records] == LINES and records[1]["loss"] is None
+    assert [f"{r['bits_per_byte']:.4f}" for r in records if r["tokens"]] == [r[0] for r in rows if r[0]]
+    code, out, _ = call("score", models / kind, "--json", stdin=text)
+    assert code == 0 and json.loads(out) == records
+    told = json.loads(call("score", models / kind, "--total", "--json", stdin=text)[1])
+    nats = sum(r["loss"] * r["tokens"] for r in records if r["tokens"])
+    assert told["texts"] == 4 and told["empty"] == 1 and told["nats"] == pytest.approx(nats)
+    assert told["bits_per_byte"] == pytest.approx(nats / np.log(2) / len("".join(LINES).encode()))
+    code, out, _ = call("score", models / kind, "--total", stdin=text)
+    assert code == 0 and "bits_per_byte" in out
+    assert call("score", models / kind, stdin="")[:2] == (0, "")
+    assert json.loads(call("score", models / kind, "--json", stdin="")[1]) == []
+
+
+def test_score_minimal_pairs(models: Path, call: Any, tmp_path: Path) -> None:
+    source = tmp_path / "pairs.tsv"
+    source.write_text("UID\tsentence_good\tsentence_bad\na\tthe cat sat\tthe cat mat\nb\tx y\tx y\n")
+    code, out, err = call("score", models / "clm", "--pairs", source)
+    assert code == 0 and "all pairs" in out and "1 of 2 pairs" in err
+    told = json.loads(call("score", models / "mlm", "--pairs", source, "--pll", "within-word", "--json")[1])
+    assert told["pairs"] == 2 and told["ties"] == 1 and told["groups"]["b"]["accuracy"] == 0.5
+    code, out, _ = call("score", models / "clm", "--pairs", source, "--jsonl")
+    assert [json.loads(line)["right"] for line in out.splitlines()][1] == 0.5
+    for wrong in (("--total",), ("-o", tmp_path / "x"), (source,)):
+        assert call("score", models / "clm", "--pairs", source, *wrong)[0] == 2
+    code, _, err = call("score", models / "classifier", "--pairs", source)
+    assert code == 2 and "needs clm or mlm" in err
+
+
 def test_classify_is_a_filter(models: Path, call: Any) -> None:
     text = "\n".join(LINES) + "\n"
     code, out, _ = call("classify", models / "classifier", stdin=text)
@@ -140,11 +226,11 @@ def test_embed_refuses_to_write_npy_to_a_terminal(
     assert code == 2 and "-o OUT.npy" in err and not out
 
 
-@pytest.mark.parametrize("verb", ["fill-mask", "generate", "classify", "embed"])
+@pytest.mark.parametrize("verb", ["fill-mask", "generate", "score", "classify", "embed"])
 def test_wrong_and_missing_models_are_one_line(models: Path, call: Any, verb: str) -> None:
     code, _, err = call(verb, "no-such-model", stdin="the <MASK>\n")
     assert code == 2 and err.count("\n") == 1 and "looked for" in err
-    wrong = models / ("clm" if verb != "generate" else "mlm")
+    wrong = models / {"generate": "mlm", "score": "classifier"}.get(verb, "clm")
     code, _, err = call(verb, wrong, stdin="the <MASK>\n")
     assert code == 2 and err.count("\n") == 1 and "needs" in err
 
@@ -157,7 +243,12 @@ class Terminal(io.TextIOWrapper):
 def test_a_terminal_without_input_shows_the_help(
     models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for verb, kind in (("fill-mask", "mlm"), ("generate", "clm"), ("classify", "classifier")):
+    for verb, kind in (
+        ("fill-mask", "mlm"),
+        ("generate", "clm"),
+        ("score", "clm"),
+        ("classify", "classifier"),
+    ):
         monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO()))
         assert run([verb, str(models / kind)]) == 2
         captured = capfd.readouterr()

@@ -19,7 +19,7 @@ WAYS = pytest.mark.parametrize("settings", [SMALL, RATIO], ids=["wls", "ratio"])
 
 
 def test_topics_are_found_and_the_log_says_the_losses(texts, tmp_path):
-    folder = glove.train(texts, tmp_path / "v", size=12, window=5, epochs=25, jobs=2)
+    folder = glove.train(texts, tmp_path / "v", size=12, window=5, epochs=100, lr=0.3, jobs=2)
     vectors = Vectors.load(folder)
     for word, others in (
         ("ship", {"wave", "sail", "captain", "harbour"}),
@@ -27,7 +27,7 @@ def test_topics_are_found_and_the_log_says_the_losses(texts, tmp_path):
     ):
         assert {w for w, _ in vectors.nearest(word, 4)} == others
     losses = [r["loss"] for r in lines.check(folder / "metrics.jsonl")]
-    assert len(losses) == 25
+    assert len(losses) == 100
     assert losses[-1] < losses[4] < losses[0]
     assert vectors.recipe.hash == Recipe.DEFAULT.hash
     notes = manifest.check(folder, "vectors").notes
