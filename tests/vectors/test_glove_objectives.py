@@ -227,7 +227,7 @@ def test_a_planted_table_of_counts_is_found(tmp_path, way):
     state = tables.fresh(12, size, 0)
     for epoch in range(1200):
         state.epoch = epoch
-        counted = sum(objective.stratum(state, number)[1] for number in range(parts))
+        counted = sum(objective.stratum(state, number)[1] for number in range(objective.strata))
         assert counted == objective.total == 144
     objective.finish(state)
     word, context = state.words[:, : size + 1], state.contexts[:, : size + 1]
