@@ -9,7 +9,7 @@ PEERS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types bench bench-text bench-glove docs clean
+.PHONY: help demo test check lint types bench bench-text bench-glove bench-pretrain docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ bench-text: $(READY) ## bulk text beside its peers: make bench-text DATA=folder 
 bench-glove: $(READY) ## word vectors beside Stanford's C code and gensim: make bench-glove DATA=folder STANFORD=folder [PEERS=python]
 	$(BIN)/python benchmarks/glove.py --data "$(DATA)" --stanford "$(STANFORD)" $(if $(PEERS),--peers "$(PEERS)")
 	$(BIN)/python benchmarks/vectors_eval.py --data "$(DATA)" $(if $(PEERS),--peers "$(PEERS)")
+	$(BIN)/python benchmarks/tables.py
+
+bench-pretrain: $(READY) ## pretraining beside transformers' Trainer and nanoGPT: make bench-pretrain DATA=folder NANOGPT=folder [PEERS=python with accelerate]
+	$(BIN)/python benchmarks/pretrain.py --data "$(DATA)" --nanogpt "$(NANOGPT)" $(if $(PEERS),--peers "$(PEERS)")
+	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/tables.py
 
 docs: $(READY) ## write docs/cli.md from the code

@@ -46,10 +46,10 @@ def masked(place: Place) -> Iterator[dict[str, Any]]:
     told = place.measure(commands)
     base = "transformers Trainer, BertForMaskedLM, 32 rows of 128, mlm_probability 0.15"
     for side, name, bar, words in (
-        ("ours", "defaults", 3.5, "its defaults (dropout 0.1, float32)"),
-        ("ours", "bf16", 2.5, "its defaults (dropout 0.1), bf16=True"),
-        ("ours, bert", "no dropout", 2.5, "dropout 0, float32"),
-        ("ours, bert", "no dropout, bf16", 2.0, "dropout 0, bf16=True"),
+        ("ours", "defaults", 3.2, "its defaults (dropout 0.1, float32)"),
+        ("ours", "bf16", 2.2, "its defaults (dropout 0.1), bf16=True"),
+        ("ours, bert", "no dropout", 2.6, "dropout 0, float32"),
+        ("ours, bert", "no dropout, bf16", 1.6, "dropout 0, bf16=True"),
     ):
         what = "the default recipe" if side == "ours" else "BERT without dropout"
         yield place.row(
@@ -79,7 +79,7 @@ def mixed(place: Place) -> Iterator[dict[str, Any]]:
         )
         for name, bar, words in (
             ("defaults", 4.0, "its defaults (dropout 0.1, float32)"),
-            ("bf16", 3.0, "bf16=True"),
+            ("bf16", 4.0, "bf16=True"),
             ("bf16, by length", 2.0, "bf16=True, train_sampling_strategy=group_by_length"),
         ):
             yield place.row(
@@ -111,15 +111,15 @@ def causal(place: Place) -> Iterator[dict[str, Any]]:
         (
             "ours",
             "defaults",
-            2.5,
+            2.3,
             "the Trainer, its defaults",
             f"{hugging}, its defaults (dropout 0.1, float32)",
         ),
-        ("ours", "bf16", 1.8, "the Trainer, bf16=True", f"{hugging}, its defaults (dropout 0.1), bf16=True"),
-        ("ours", "nanoGPT", 2.0, "nanoGPT as in its README", f"{nano}, {readme}"),
-        ("ours", "nanoGPT, compiled", 1.0, "nanoGPT, compiled, bfloat16", f"{nano}, {fast}"),
-        ("ours, gpt2", "nanoGPT", 2.0, "nanoGPT as in its README", f"{nano}, {readme}"),
-        ("ours, gpt2", "nanoGPT, compiled", 1.0, "nanoGPT, compiled, bfloat16", f"{nano}, {fast}"),
+        ("ours", "bf16", 1.5, "the Trainer, bf16=True", f"{hugging}, its defaults (dropout 0.1), bf16=True"),
+        ("ours", "nanoGPT", 1.8, "nanoGPT as in its README", f"{nano}, {readme}"),
+        ("ours", "nanoGPT, compiled", 0.95, "nanoGPT, compiled, bfloat16", f"{nano}, {fast}"),
+        ("ours, gpt2", "nanoGPT", 1.8, "nanoGPT as in its README", f"{nano}, {readme}"),
+        ("ours, gpt2", "nanoGPT, compiled", 0.95, "nanoGPT, compiled, bfloat16", f"{nano}, {fast}"),
     ):
         what = "the default recipe" if side == "ours" else "GPT-2 without dropout"
         yield place.row(

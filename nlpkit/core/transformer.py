@@ -48,7 +48,7 @@ class AttentionConfig:
 class NormConfig:
     """Which normalisation, and where."""
 
-    kind: Literal["layer", "rms"] = "layer"
+    kind: Literal["layer", "rms", "none"] = "layer"  # none: to see what a norm is worth
     eps: float = 1e-5
     bias: bool = True
     place: Literal["pre", "post"] = "pre"
@@ -76,6 +76,7 @@ class TransformerConfig:
     norm: NormConfig = field(default_factory=NormConfig)
     mlp: MlpConfig = field(default_factory=MlpConfig)
     cross: bool = False  # a second attention, to an external sequence of the same width
+    residual: bool = True  # False: each sublayer's output takes the place of its input
     condition: bool = False  # adaLN-zero (Peebles & Xie 2023, §3.2): a vector (B, D) shifts, scales and gates
     dropout: float = 0.0
 
@@ -112,6 +113,8 @@ ACTIVATIONS = {
 
 def make_norm(c: NormConfig, width: int, affine: bool = True) -> nn.Module:
     """A LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last axis."""
+    if c.kind == "none":
+        return nn.Identity()
     if c.kind == "rms":
         return nn.RMSNorm(width, eps=c.eps, elementwise_affine=affine)
     return nn.LayerNorm(width, eps=c.eps, elementwise_affine=affine, bias=c.bias)
@@ -184,7 +187,7 @@ class Block(nn.Module):
         every = c.attention.global_every
         self.layer = layer
         self.local = c.attention.window is not None and not (every and layer % every == 0)
-        self.post = c.norm.place == "post"
+        self.post, self.residual = c.norm.place == "post", c.residual
         affine = not c.condition
         skip = layer == 0 and not c.norm.first_norm and not self.post
         self.attention_norm = nn.Identity() if skip else make_norm(c.norm, c.width, affine)
@@ -229,6 +232,8 @@ class Block(nn.Module):
 
         def after(x: Tensor, y: Tensor, norm: nn.Module, i: int) -> Tensor:
             y, m = self.dropout(y), change[i]
+            if not self.residual:
+                x = torch.zeros_like(x)
             if self.post:
                 return norm(x + y)
             return x + (y if m is None else m[2] * y)

@@ -6,7 +6,7 @@ Letters: B rows of a micro-batch, T tokens of a row (= context), K sources. A ba
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, Protocol
@@ -25,6 +25,7 @@ from nlpkit.data.tokens import Tokens, split
 from nlpkit.errors import DataError, UsageError
 
 START_RATE = 0.1
+EXCERPT = 24  # tokens
 OBJECTIVES = {
     "mlm": ("mlm", "clm"),
     "clm": ("clm", "prefix"),
@@ -177,6 +178,7 @@ class LanguageData:
         valid: Tokens | None = None,
     ) -> None:
         self.tokens, self.config, self.kind, self.seed = tokens, config, objective, seed
+        self._decode: Callable[[list[int]], str] | None = getattr(specials, "decode", None)
         self.objectives = mixture(config.objective or objective, "data.objective", OBJECTIVES[objective])
         if config.cross and (objective == "mlm" or list(self.objectives) != ["clm"]):
             raise UsageError("data.cross is for next-token models (clm) alone; leave it out")
@@ -345,6 +347,11 @@ class LanguageData:
             mine = np.flatnonzero(who == source)  # their places in the source's order follow one another
             items[mine] = layout.base[source] + layout.orders[source].run(int(places[mine[0]]), len(mine))
         return items
+
+    def excerpt(self, step: int) -> str:
+        """The beginning of a step's text, to name it by."""
+        ids = self.batch(step)[0]["input_ids"][0, :EXCERPT].tolist()
+        return self._decode(ids) if self._decode is not None else " ".join(map(str, ids))
 
     def batch(self, step: int) -> list[Batch]:
         """The micro-batches of a step: a pure function of (seed, step)."""
