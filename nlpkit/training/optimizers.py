@@ -27,8 +27,8 @@ class AverageGradient(torch.optim.Optimizer):
     """p ← p - lr · mean of the last K gradients: their moving average with a window instead of a decay.
 
     >>> x = torch.tensor([1.0, 1.0], requires_grad=True)
-    >>> optimizer = AverageGradient([x], lr=0.1, average=2)
-    >>> for _ in range(100):
+    >>> optimizer = AverageGradient([x], lr=0.03, average=4)
+    >>> for _ in range(200):
     ...     optimizer.zero_grad()
     ...     (x[0] ** 2 + 10 * x[1] ** 2).backward()
     ...     _ = optimizer.step()

@@ -21,6 +21,8 @@ RECIPES = {
     "vit": "small-vit",
     "vae": "small-vae",
 }
+#: A rate to begin with for an optimizer that is asked for in the place of the recipe's, whose rate is none for it.
+RATES = {"adamw": 2e-3, "muon": 0.05, "sgd": 0.1, "avg-grad": 0.1}
 TABLES = ("input", "model", "data", "train")
 
 
@@ -108,6 +110,11 @@ def request(
     if paths:
         explicit["input"]["data"] = [str(p) for p in paths]
     for layer in ({k: v for k, v in given.items() if k != "kind"}, explicit):
+        asked, known = layer.get("train", {}), tables.get("train", {})
+        if asked.get("optimizer", known.get("optimizer")) != known.get("optimizer") and "lr" not in asked:
+            kept = {k: v for k, v in known.items() if k not in ("lr", "other_lr", "momentum")}
+            own = {"lr": RATES[asked["optimizer"]]} if asked["optimizer"] in RATES else {}
+            tables = {**tables, "train": {**kept, **own}}
         tables = _merged(tables, layer)
     stray = [k for k in tables if k not in TABLES]
     if stray:

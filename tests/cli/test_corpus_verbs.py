@@ -110,7 +110,16 @@ def test_a_model_filters(nlpkit, tmp_path):
     assert (
         nlpkit("train", "classifier", "--data", tmp_path / "train.tsv", "-o", tmp_path / "c", *train)[0] == 0
     )
-    given = ("pretrain", tmp_path / "good.txt", "--objective", "clm", "-s", "data.context=32")
+    given = (
+        "pretrain",
+        tmp_path / "good.txt",
+        "--objective",
+        "clm",
+        "--optimizer",
+        "adamw",
+        "-s",
+        "data.context=32",
+    )
     assert nlpkit(*given, "-o", tmp_path / "lm", *train)[0] == 0
 
     wanted = [draw.random() < 0.5 for _ in range(40)]

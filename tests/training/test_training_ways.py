@@ -18,7 +18,7 @@ from nlpkit.training.trainer import Trainer, prepared
 SMALL = [
     "model.width=16", "model.depth=2", "model.heads=2", "data.context=16", "data.batch_size=8",
     "data.vocab_size=300", "data.documents=line", "train.device=cpu", "train.threads=1",
-    "train.schedule=wsd", "train.eval_every=5", "train.checkpoint_every=5", "train.keep=50",
+    "train.optimizer=adamw", "train.schedule=wsd", "train.eval_every=5", "train.checkpoint_every=5", "train.keep=50",
 ]  # fmt: skip
 
 
