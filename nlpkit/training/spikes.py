@@ -6,8 +6,8 @@ no spikes. Its state is that list, so a resumed run judges as an uninterrupted o
 
 import math
 
-WINDOW = 64
-LEAST = 16  # norms before anything is judged
+WINDOW = 128
+LEAST = 64  # norms before anything is judged: in its first steps a run's norm moves by itself
 SPREAD = 0.15  # least standard deviation of the logarithm: 15 %, so that a calm run raises no alarm
 
 
@@ -15,7 +15,7 @@ class SpikeGuard:
     """Judges each step's gradient norm.
 
     >>> guard = SpikeGuard(8.0)
-    >>> [guard.judge(1.0 + 0.01 * (i % 3)) > 8 for i in range(40)].count(True), guard.judge(50.0) > 8
+    >>> [guard.judge(1.0 + 0.01 * (i % 3)) > 8 for i in range(90)].count(True), guard.judge(50.0) > 8
     (0, True)
     """
 
