@@ -44,6 +44,7 @@ def masked(place: Place) -> Iterator[dict[str, Any]]:
         "no dropout, bf16": [*plain, "--no-dropout", "--bf16"],
     }  # fmt: skip
     told = place.measure(commands)
+    yield place.share("masked", "masked words, the default recipe", commands["ours"])
     base = "transformers Trainer, BertForMaskedLM, 32 rows of 128, mlm_probability 0.15"
     for side, name, bar, words in (
         ("ours", "defaults", 3.2, "its defaults (dropout 0.1, float32)"),
@@ -103,6 +104,7 @@ def causal(place: Place) -> Iterator[dict[str, Any]]:
         "nanoGPT, compiled": place.gpt_timed("--autocast", own=["--compile=True", "--dtype=bfloat16"]),
     }
     told = place.measure(commands)
+    yield place.share("causal", "next token, the default recipe", commands["ours"])
     hugging = "transformers Trainer, GPT2LMHeadModel, 16 rows of 256"
     nano = "nanoGPT train.py, 16 rows of 256"
     readme = "as its README runs it on a CPU (float32, not compiled, dropout 0)"

@@ -174,6 +174,17 @@ class Place:
             "runs": {"ours": ours, "peer": theirs},
         }
 
+    def share(self, run: str, claim: str, command: list[str]) -> dict[str, Any]:
+        """The share of the measured peak of products in bfloat16 that a run told, median of its last 40 steps."""
+        lines = (self.folder / run / "metrics.jsonl").read_text().splitlines()
+        told = [one["share_of_peak"] for one in map(json.loads, lines) if "share_of_peak" in one]
+        figure = 100 * statistics.median(told[-40:])
+        return {
+            "claim": f"share of the measured bfloat16 peak, {claim}, {CORES[self.threads]}", "bar": ">= 65",
+            "figure": round(figure, 1), "unit": "%", "met": figure >= 65, "command": shown(["nlpkit", *command[5:]]),
+            "peer": "matrix_peak of nlpkit.core.operations", "peer_version": "", "host": host(),
+        }  # fmt: skip
+
     def transformers(self) -> str:
         names = ("transformers", "accelerate", "torch")
         return ", ".join(f"{name} {version(name, self.python)}" for name in names)
