@@ -186,7 +186,11 @@ class Trainer:
             "seconds": round(state.seconds, 4),
         }
         served = getattr(self.data, "served", None)
-        if served is not None and state.step % config.eval_every == 0 and len(found := served(state.step)) > 1:
+        if (
+            served is not None
+            and state.step % config.eval_every == 0
+            and len(found := served(state.step)) > 1
+        ):
             record |= {"served": found, "planned": self.data.planned(state.step)}  # type: ignore[attr-defined]
         self.run.metric(record)
         self.view.step(record)
