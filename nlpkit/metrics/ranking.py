@@ -1,30 +1,36 @@
-"""nDCG, MRR, recall, MAP and precision of ranked lists, with the definitions of trec_eval (numpy only).
+"""nDCG, MRR, recall, MAP, precision and success of ranked lists, with the definitions of trec_eval (numpy only).
 
 A run maps a query id to its results: a ranked list of document ids (order kept), or (document id, score)
 pairs, or a mapping of ids to scores. Scores are sorted as trec_eval does: in single precision, higher first,
-equal scores by document id in descending order. Judgements (qrels) map a query id to {document id: grade}; a
-document is relevant when its grade is 1 or more, an unjudged one is not.
+equal scores by document id in descending order (of its bytes in UTF-8, which is the order of its code points).
+A document that is listed twice for one query is a DataError. Judgements (qrels) map a query id to
+{document id: grade}; a document is relevant when its grade is 1 or more, an unjudged one is not.
 
 Means are over the judged queries that have at least one relevant document: a query without one is left out,
 a query that the run lacks counts 0 (``trec_eval -c``), and a query of the run without judgements is not
 looked at.
+
+A measure is named ``ndcg``, ``map``, ``mrr``, ``p``, ``recall``, ``success`` or ``judged``, with an optional ``@k``
+(without it the whole list is looked at), or ``r-precision``. The names that ir_measures uses are understood too:
+``ap``, ``rr``, ``r``, ``rprec``.
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nlpkit.errors import DataError, UsageError
+from nlpkit.errors import DataError, UsageError, did_you_mean
 
 Qrels = Mapping[str, Mapping[str, int]]
 Ranked = Sequence[str] | Sequence[tuple[str, float]] | Mapping[str, float]
 Run = Mapping[str, Ranked]
 
 MEASURES = ("ndcg@10", "mrr@10", "recall@100", "map", "p@10")
-_MEASURE = re.compile(r"(ndcg|mrr|recall|map|p)(?:@([1-9][0-9]*))?")
+_MEASURE = re.compile(r"([a-z-]+)(?:@([1-9][0-9]{0,8}))?")
+_ALSO = {"ap": "map", "rr": "mrr", "r": "recall", "rprec": "r-precision", "precision": "p"}
 
 
 def order(results: Ranked) -> list[str]:
@@ -105,36 +111,79 @@ def average_precision(ranked: Sequence[str], grades: Mapping[str, int], k: int |
     return area / total if total else 0.0
 
 
+def r_precision(ranked: Sequence[str], grades: Mapping[str, int], k: int | None = None) -> float:
+    """The precision of the first R documents, where R documents are relevant. ``k`` is not looked at."""
+    total = _relevant(grades)
+    return sum(grades.get(name, 0) > 0 for name in ranked[:total]) / total if total else 0.0
+
+
+def success(ranked: Sequence[str], grades: Mapping[str, int], k: int | None = None) -> float:
+    """1 when there is a relevant document among the first ``k``, else 0."""
+    return float(any(grades.get(name, 0) > 0 for name in ranked[:k]))
+
+
+def judged(ranked: Sequence[str], grades: Mapping[str, int], k: int | None = None) -> float:
+    """The share of the first ``k`` documents, or of what there is, that somebody judged, whatever the grade."""
+    seen = ranked[:k]
+    return sum(name in grades for name in seen) / len(seen) if seen else 0.0
+
+
+Measure = tuple[Callable[[Sequence[str], Mapping[str, int], int | None], float], int | None]
 _FUNCTIONS = {
     "ndcg": ndcg,
     "mrr": reciprocal_rank,
     "recall": recall,
     "map": average_precision,
     "p": precision,
+    "r-precision": r_precision,
+    "success": success,
+    "judged": judged,
 }
 
 
-def per_query(run: Run, qrels: Qrels, measures: Sequence[str] = MEASURES) -> dict[str, dict[str, float]]:
-    """``{measure: {query id: value}}`` for the judged queries with a relevant document, in qrels' order.
+def parse(name: str) -> Measure:
+    """The function of a measure and its cut-off (``None``: none). :raises UsageError: there is no such measure.
 
-    A measure is ``ndcg``, ``mrr``, ``recall``, ``map`` or ``p``, with an optional ``@k``.
+    >>> parse("ndcg@10")[1], parse("map")[0].__name__
+    (10, 'average_precision')
     """
-    wanted = []
-    for name in measures:
-        match = _MEASURE.fullmatch(name.lower())
-        if match is None:
-            raise UsageError(f"unknown measure {name!r}; known: ndcg@K, mrr@K, recall@K, p@K, map")
-        wanted.append((name, _FUNCTIONS[match[1]], int(match[2]) if match[2] else None))
+    match = _MEASURE.fullmatch(name.lower())
+    known = _ALSO.get(match[1], match[1]) if match else ""
+    if match is None or known not in _FUNCTIONS or (known == "r-precision" and match[2]):
+        said = re.split("@", name.lower())[0]
+        names = ", ".join(n if n == "r-precision" else f"{n}@K" for n in _FUNCTIONS)
+        near = did_you_mean(said, _FUNCTIONS) if said not in _FUNCTIONS else ""
+        near = near if "did you mean" in near else ""
+        raise UsageError(f"unknown measure {name!r}{near}; known: {names} (@K may be left out)")
+    return _FUNCTIONS[known], int(match[2]) if match[2] else None
+
+
+def of_query(results: Ranked, grades: Mapping[str, int], measures: Sequence[Measure]) -> list[float]:
+    """The values of parsed ``measures`` for one query's results, which are brought into :func:`order` first.
+
+    >>> of_query([("a", 2.0), ("b", 1.0)], {"b": 1}, [parse("mrr"), parse("p@2")])
+    [0.5, 0.5]
+    """
+    ranked = order(results)
+    return [function(ranked, grades, k) for function, k in measures]
+
+
+def counted(qrels: Qrels) -> list[str]:
+    """The queries that means are over: those with a relevant document, in the order of the judgements."""
+    return [query for query, grades in qrels.items() if _relevant(grades)]
+
+
+def per_query(run: Run, qrels: Qrels, measures: Sequence[str] = MEASURES) -> dict[str, dict[str, float]]:
+    """``{measure: {query id: value}}`` for the judged queries with a relevant document, in qrels' order."""
+    wanted = [parse(name) for name in measures]
     values: dict[str, dict[str, float]] = {name: {} for name in measures}
-    for query, grades in qrels.items():
-        if not _relevant(grades):
-            continue
+    for query in counted(qrels):
         try:
-            ranked = order(run.get(query, ()))
+            found = of_query(run.get(query, ()), qrels[query], wanted)
         except DataError as error:
             raise DataError(f"query {query!r}: {error}") from error
-        for name, function, k in wanted:
-            values[name][query] = function(ranked, grades, k)
+        for name, value in zip(measures, found, strict=True):
+            values[name][query] = value
     return values
 
 
