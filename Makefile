@@ -6,13 +6,14 @@ READY := $(VENV)/.ready
 DATA ?=
 STANFORD ?=
 PEERS ?=
+MINILM ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types bench bench-text bench-glove bench-pretrain docs clean
+.PHONY: help demo test check lint types bench bench-text bench-glove bench-pretrain bench-search soak docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -50,6 +51,13 @@ bench-pretrain: $(READY) ## pretraining beside transformers' Trainer and nanoGPT
 	$(BIN)/python benchmarks/pretrain.py --data "$(DATA)" --nanogpt "$(NANOGPT)" $(if $(PEERS),--peers "$(PEERS)")
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/tables.py
+
+bench-search: $(READY) ## the search engine beside its peers: make bench-search DATA=folder MINILM=folder [PEERS=python]
+	$(BIN)/python benchmarks/search.py --data "$(DATA)" --model "$(MINILM)" $(if $(PEERS),--peers "$(PEERS)")
+	$(BIN)/python benchmarks/tables.py
+
+soak: $(READY) ## the long fault programme of the search index: kills, failing writes, corruption, many readers
+	$(BIN)/python tests/search/soak.py --kills 300 --queries 100000 --corruptions 1000
 
 docs: $(READY) ## write docs/cli.md from the code
 	$(BIN)/python docs/generate_cli.py
