@@ -333,23 +333,27 @@ def evaluate(
     *,
     queries: str | Path | None = None,
     qrels: str | Path | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Measure a finished run, a model folder, word vectors or an index.
+    """Measure a finished run, a model folder, word vectors, an index or a TREC run file.
 
     A run is measured on ``data``, or on its test part where it has one, else on its validation part; the result
     holds ``kind``, ``part``, ``data`` and the measures, and is added to the run's eval.json. An index is asked the
-    queries of ``data`` (a BEIR folder) or ``queries`` and judged by ``qrels``.
+    queries of ``data`` (a BEIR folder) or ``queries`` and judged by ``qrels``, a TREC run only judged; ``options`` go
+    to :func:`nlpkit.search.evaluate.judge`.
     """
     from nlpkit.store import manifest
 
     folder = Path(run)
     made = manifest.read(folder).kind if (folder / manifest.NAME).exists() else ""
-    if made == "index":
-        return _evaluate_index(folder, data, queries, qrels)
-    if queries or qrels:
-        raise UsageError(
-            f"{run}: is not an index; --queries and --qrels are for one (nlpkit index build --model {run})"
-        )
+    if made == "index" or folder.is_file():
+        from nlpkit.search.evaluate import judge
+
+        return judge(folder, data, queries=queries, qrels=qrels, **options)  # type: ignore[arg-type]
+    given = [n for n, v in {"queries": queries, "qrels": qrels, **options}.items() if v is not None]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{run}: is not an index; {names} are for one (nlpkit index build --model {run})")
     if made == "vectors":
         return _evaluate_vectors(folder, data)
     loaded = load_model(run)
@@ -398,26 +402,6 @@ def _evaluate_vectors(folder: Path, data: Any) -> dict[str, Any]:
         "pearson": correlation.pearson(cosines, pairs.scores),
         "count": len(pairs),
     }
-
-
-def _evaluate_index(folder: Path, data: Any, queries: Any, qrels: Any) -> dict[str, Any]:
-    from nlpkit.search.evaluate import evaluate as judge
-    from nlpkit.search.evaluate import read_beir, read_qrels, read_queries
-    from nlpkit.search.index import Index
-
-    if data is not None and not isinstance(data, str | Path):
-        raise UsageError("an index is measured on one --data folder (BEIR: queries.jsonl and qrels/)")
-    if not data and not (queries and qrels):
-        raise UsageError(f"{folder}: is an index; pass --data (a BEIR folder), or --queries and --qrels")
-    if data:
-        collection = read_beir(data)
-        asked, judged = collection.queries, collection.qrels
-    if queries:
-        asked = read_queries(queries)
-    if qrels:
-        judged = read_qrels(qrels)
-    with Index.open(folder) as index:
-        return {"kind": "index", "part": "test", "data": str(data or queries), **judge(index, asked, judged)}
 
 
 def _batches(
