@@ -63,18 +63,8 @@ def index(options: Namespace, count: int) -> Path:
     path = options.folder / f"index{count}"
     if not path.is_dir():
         texts = corpus(options.data, options.folder, count)
-        taken = seconds(
-            [
-                NLPKIT,
-                "index",
-                "build",
-                str(corpus(options.data, options.folder, count)),
-                "--model",
-                str(options.model),
-                "-o",
-                str(path),
-            ]
-        )
+        command = [NLPKIT, "index", "build", str(texts), "--model", str(options.model), "-o", str(path)]
+        taken = seconds(command)
         print(f"built {path.name} in {taken:.0f} s", flush=True)
     return path
 
