@@ -352,7 +352,7 @@ def evaluate(
         return judge(folder, data, queries=queries, qrels=qrels, **options)  # type: ignore[arg-type]
     given = [n for n, v in {"queries": queries, "qrels": qrels, **options}.items() if v is not None]
     if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        names = ", ".join(f"--{name.removesuffix('_file').replace('_', '-')}" for name in given)
         raise UsageError(f"{run}: is not an index; {names} are for one (nlpkit index build --model {run})")
     if made == "vectors":
         return _evaluate_vectors(folder, data)
