@@ -115,11 +115,11 @@ def measure_index(
     *,
     mode: str | None = None,
     k: int = DEPTH,
-    run: str | Path | None = None,
+    run_file: str | Path | None = None,
     force: bool = False,
     **options: Any,
 ) -> Measured:
-    """Ask an index every query of a task, ``k`` documents each; ``run`` names a TREC file to write on the way.
+    """Ask an index every query of a task, ``k`` documents each; ``run_file`` names a TREC file to write on the way.
 
     ``options`` go to :meth:`Index.search`. ``about`` of the result tells mode, k and the latency of one query at a
     time in milliseconds (p50, p95).
@@ -135,8 +135,8 @@ def measure_index(
                 bar.advance()
                 yield query, hits
 
-    if run is not None:
-        write_run(measured(), run, force=force)
+    if run_file is not None:
+        write_run(measured(), run_file, force=force)
     else:
         for _ in measured():
             pass
@@ -267,7 +267,7 @@ def judge(
     mode: str | None = None,
     against: str | Path | None = None,
     against_mode: str | None = None,
-    run: str | Path | None = None,
+    run_file: str | Path | None = None,
     per_query: str | Path | None = None,
     seed: int = 0,
     force: bool = False,
@@ -276,8 +276,8 @@ def judge(
     """Measure an index or a TREC run file, with 95 % intervals, and compare it with another one.
 
     ``data`` is a BEIR folder; ``queries`` and ``qrels`` stand in its place or replace its files. ``against`` is an
-    index (asked with the same options, or in ``against_mode``), a TREC run, or a file that ``per_query`` wrote. ``run``
-    and ``per_query`` name files to write. ``options`` go to :meth:`Index.search`.
+    index (asked with the same options, or in ``against_mode``), a TREC run, or a file that ``per_query`` wrote.
+    ``run_file`` and ``per_query`` name files to write. ``options`` go to :meth:`Index.search`.
     """
     system = Path(system)
     cuts = [cut for _, cut in map(ranking.parse, measures) if cut is not None]
@@ -285,7 +285,7 @@ def judge(
         raise UsageError("no measure is asked for; name some, such as ndcg@10")
     if len(set(measures)) != len(measures):
         raise UsageError(f"a measure is named twice: {', '.join(measures)}")
-    for target in (run, per_query):
+    for target in (run_file, per_query):
         if target is not None:
             refuse_existing(target, force)
     for name in (system, against):
@@ -306,7 +306,7 @@ def judge(
     asked, judged = _collection(system, data, queries, qrels, split)
     task = Task.of(asked, judged)
     options |= {"k": depth}
-    ours = _measure(system, task, measures, {**options, "mode": mode, "run": run, "force": force})
+    ours = _measure(system, task, measures, {**options, "mode": mode, "run_file": run_file, "force": force})
     told = {
         "kind": "index" if ours.about else "TREC run",
         "part": split if data and not qrels else "given",
@@ -367,7 +367,7 @@ def _collection(
 
 def _measure(system: Path, task: Task, measures: Sequence[str], options: dict[str, Any]) -> Measured:
     if system.is_file():
-        if options.get("run") is not None:
+        if options.get("run_file") is not None:
             raise UsageError(f"{system}: is a run already; --run is for an index")
         return measure_run(system, task, measures)
     kind = manifest.read(system).kind if (system / manifest.NAME).exists() else ""
