@@ -1,8 +1,10 @@
-"""Two rankings into one: weighted normalized scores, or reciprocal ranks. P candidates.
+"""Two rankings into one: weighted normalized scores, or reciprocal ranks. n candidates of one query.
 
 A convex combination of normalized scores beats rank fusion where its one weight is tuned (Bruch, Gai and Ingber
 2023, "An Analysis of Fusion Functions for Hybrid Retrieval", sections 4 and 5); rank fusion needs no tuning
-(Cormack, Clarke and Büttcher 2009).
+(Cormack, Clarke and Büttcher 2009). A BM25 score is divided by the best one: nothing is below 0, where no term is
+shared. Cosines have no such floor that a model would come near to, so they are moved to 0 … 1 between the least and
+the best of the candidates; this makes one weight mean the same for models whose cosines spread differently.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +15,53 @@ import numpy as np
 
 from nlpkit.search.topk import top
 
-GRID = tuple(round(0.05 * i, 2) for i in range(1, 20))
+GRID = tuple(round(0.02 * i, 2) for i in range(51))
 RRF_K = 60
+CUT = 10  # the measure of tuning is nDCG at this rank
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidates:
-    """The union of both first lists of one query, by position: ``bm25`` and ``dense`` scores are exact for all (P,)."""
+    """The union of both first lists of one query, passage by passage, positions ascending; all arrays (n,).
+
+    ``bm25`` and ``dense`` are exact scores of every candidate, whichever list it comes from, ``lexical`` and
+    ``semantic`` the same on 0 … 1. ``bm25_rank`` and ``dense_rank`` count from 1; 0 where it is not in that list.
+    ``rows`` names the document of each.
+    """
 
     positions: np.ndarray
+    rows: np.ndarray
     bm25: np.ndarray
     dense: np.ndarray
+    lexical: np.ndarray
+    semantic: np.ndarray
+    bm25_rank: np.ndarray
+    dense_rank: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def only(self, which: np.ndarray) -> "Candidates":
+        """Some of them; their normalized scores stay as they are."""
+        return Candidates(*(getattr(self, name)[which] for name in self.__slots__))
+
+
+def union(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], rows: np.ndarray
+) -> Candidates:
+    """Candidates from two lists of (positions best first, exact scores of the union in position order).
+
+    The positions differ, the scores are of the union ``np.union1d(first[0], second[0])``, of which ``rows`` (n,) are
+    the documents.
+    """
+    positions = np.union1d(first[0], second[0]).astype(np.int64)
+    ranks = []
+    for listed, _ in (first, second):
+        rank = np.zeros(len(positions), np.int64)
+        rank[np.searchsorted(positions, listed)] = np.arange(1, len(listed) + 1)
+        ranks.append(rank)
+    lexical, semantic = minmax(first[1], 0.0), minmax(second[1])
+    return Candidates(positions, rows, first[1], second[1], lexical, semantic, *ranks)
 
 
 def minmax(scores: np.ndarray, floor: float | None = None) -> np.ndarray:
@@ -40,42 +78,98 @@ def minmax(scores: np.ndarray, floor: float | None = None) -> np.ndarray:
 
 
 def normed(found: Candidates, weight: float) -> np.ndarray:
-    """(1 - weight) · BM25 + weight · dense, each on 0 … 1. A BM25 score of 0 means that no term is shared."""
-    return (1 - weight) * minmax(found.bm25, 0.0) + weight * minmax(found.dense)
+    """(1 - weight) · BM25 + weight · dense (n,), each on 0 … 1."""
+    return (1 - weight) * found.lexical + weight * found.semantic
 
 
-def reciprocal(found: Candidates, pool: int) -> np.ndarray:
-    """Σ 1 / (60 + rank) over the two lists of length ``pool``."""
-    total = np.zeros(len(found.positions))
-    for scores, least in ((found.bm25, 0.0), (found.dense, -np.inf)):
-        held = np.flatnonzero(scores > least)
-        best = held[top(scores[held], pool)]
-        total[best] += 1 / (RRF_K + 1 + np.arange(len(best)))
+def reciprocal(found: Candidates) -> np.ndarray:
+    """Σ 1 / (60 + rank) (n,) over the lists that a candidate is in."""
+    total = np.zeros(len(found))
+    for rank in (found.bm25_rank, found.dense_rank):
+        total += np.where(rank > 0, 1 / (RRF_K + rank), 0.0)
     return total
 
 
-def tune(index: Any, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """The fusion weight with the best mean nDCG@10 on judged queries: ``{"weight", "ndcg@10", "curve"}``.
+def fused(found: Candidates, fusion: str, weight: float) -> np.ndarray:
+    """The scores (n,) by ``fusion``: norm or rrf."""
+    return reciprocal(found) if fusion == "rrf" else normed(found, weight)
 
-    Every query is searched once; the weights of :data:`GRID` only mix its scores anew. Equal means fall to the
-    weight nearest one half.
+
+def best_of(scores: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """The places of the best passages of the ``k`` best documents, best first; ``rows`` (n,) names the documents.
+
+    >>> best_of(np.array([3.0, 2.0, 1.0]), np.array([7, 7, 8]), 2).tolist()
+    [0, 2]
     """
+    asked = k
+    while True:
+        order = top(scores, asked)
+        _, first = np.unique(rows[order], return_index=True)
+        if len(first) >= k or asked >= len(scores):
+            return order[np.sort(first)[:k]]
+        asked *= 4
+
+
+def contenders(found: Candidates, k: int = CUT) -> np.ndarray:
+    """Which candidates (n,) bool can come among the first ``k`` documents at some weight.
+
+    One before which ``k`` other documents stand at every weight cannot; so a curve over all weights needs the names
+    of few documents.
+    """
+    made = np.zeros(len(found), bool)
+    earlier = np.arange(len(found))
+    for i, (a, b) in enumerate(zip(found.lexical, found.semantic, strict=True)):
+        ahead = (found.lexical >= a) & (found.semantic >= b) & (found.rows != found.rows[i])
+        ahead &= (earlier < i) | ((found.lexical > a) & (found.semantic > b))  # equals fall by position
+        made[i] = len(np.unique(found.rows[ahead])) < k
+    return made
+
+
+def tune(index: Any, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """The fusion weight for judged queries: ``{"weight", "ndcg@10", "queries", "curve", "error"}``.
+
+    Every query is searched once; the weights of :data:`GRID` only mix its scores anew. Of the weights whose mean
+    nDCG@10 is not below the best one by more than the standard error of their paired difference (``error`` is the
+    chosen one's), the one nearest to one half is taken: the rule of one standard error (Breiman et al. 1984, section
+    3.4.3), by which few judgments cannot lead far astray. ``index.candidates(texts)`` gives (Candidates, ids) of each.
+    """
+    from nlpkit.errors import DataError
     from nlpkit.metrics.ranking import ndcg
 
     judged = [q for q in queries if any(g > 0 for g in qrels.get(q, {}).values())]
     if not judged:
-        from nlpkit.errors import DataError
-
         raise DataError(
             "none of the queries has a relevant document in the judgements; are the ids the same?"
         )
-    totals = np.zeros(len(GRID))
+    scores = np.zeros((len(judged), len(GRID)))
     found = index.candidates([queries[q] for q in judged])
-    for name, (candidates, ids) in zip(judged, found, strict=True):
+    for row, name, (candidates, ids) in zip(scores, judged, found, strict=True):
         for i, weight in enumerate(GRID):
-            best = top(normed(candidates, weight), 10)
-            totals[i] += ndcg([ids[j] for j in best], qrels[name], 10)
-    means: Sequence[float] = (totals / len(judged)).tolist()
-    chosen = max(range(len(GRID)), key=lambda i: (round(means[i], 9), -abs(GRID[i] - 0.5)))
+            best = best_of(normed(candidates, weight), candidates.rows, CUT)
+            row[i] = ndcg([ids[j] for j in best], qrels[name], CUT)
+    chosen, error = steady(scores)
+    means: Sequence[float] = scores.mean(axis=0).tolist()
     curve = {str(w): m for w, m in zip(GRID, means, strict=True)}
-    return {"weight": GRID[chosen], "ndcg@10": means[chosen], "queries": len(judged), "curve": curve}
+    return {
+        "weight": GRID[chosen],
+        "ndcg@10": means[chosen],
+        "queries": len(judged),
+        "curve": curve,
+        "error": error,
+    }
+
+
+def steady(scores: np.ndarray) -> tuple[int, float]:
+    """Which of :data:`GRID` the rule of one standard error takes, for scores (queries, weights), and that error.
+
+    >>> steady(np.array([[0.0] * 50 + [1.0]]))[0]
+    50
+    """
+    means = scores.mean(axis=0)
+    best = int(means.argmax())
+    apart = scores - scores[:, [best]]
+    spread = apart.std(axis=0, ddof=1) if len(scores) > 1 else np.zeros(scores.shape[1])
+    errors = spread / len(scores) ** 0.5
+    near = np.flatnonzero(means >= means[best] - errors - 1e-9)
+    chosen = int(near[np.abs(np.asarray(GRID)[near] - 0.5).argmin()])
+    return chosen, float(errors[chosen])

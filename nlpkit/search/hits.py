@@ -6,7 +6,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One document found. ``parts`` says what the score is made of: ``bm25``, ``dense``, ``first``, ``rerank``."""
+    """One document found.
+
+    ``parts`` says what the score is made of: ``bm25``, ``dense``, ``first`` (before reranking), ``rerank``.
+    ``text[start:end]`` is the passage that scored best (the whole text in an index without chunks). ``why`` is filled
+    for ``explain``: ``terms``, a list of (term, weight) whose sum is the BM25 score; ``norm``, the scores on 0 … 1 that
+    were mixed; ``ranks``, the place in each stage, from 1, or None where it is not in the first list of a stage;
+    ``depth``, how many hits were reranked.
+    """
 
     id: str
     score: float
@@ -14,3 +21,11 @@ class Hit:
     title: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, float] = field(default_factory=dict)
+    start: int = 0
+    end: int | None = None
+    why: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def passage(self) -> str:
+        """The part of the text that scored best."""
+        return self.text[self.start : self.end]

@@ -1,6 +1,7 @@
 """Reorder the first hits by a model that reads query and text together (Nogueira and Cho 2019, arXiv:1901.04085)."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,6 +12,9 @@ from nlpkit.search.analyze import joined
 from nlpkit.search.hits import Hit
 from nlpkit.search.topk import top
 
+_SPENT = 0.9  # of a budget is planned for; texts differ in length
+_LEAST = 4  # pairs that are worth a call of the model
+
 
 class Scorer(Protocol):
     """What a cross-encoder has to offer."""
@@ -20,20 +24,49 @@ class Scorer(Protocol):
         ...
 
 
-def rerank(query: str, hits: Sequence[Hit], scorer: Scorer, k: int) -> list[Hit]:
-    """The best ``k`` of ``hits`` by the scorer; equal scores keep their order. The first score stays in ``parts``."""
+def rerank(
+    query: str,
+    hits: Sequence[Hit],
+    scorer: Scorer,
+    k: int,
+    *,
+    milliseconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Hit]:
+    """The best ``k`` of ``hits`` by the scorer; equal scores keep their order. The first score stays in ``parts``.
+
+    With ``milliseconds`` the depth follows from the speed of the model on this query: the first ``k`` hits are always
+    read, so that what is returned stands in one order; how many more, their pairs per millisecond say. The depth that
+    was reached is in ``why["depth"]`` where a hit has ``why``.
+    """
     if not hits:
         return []
-    scores = np.asarray(scorer.score(query, [joined(h.title, h.text) for h in hits]), np.float64)
+    began = clock()
+    depth = len(hits) if milliseconds is None else min(k, len(hits))
+    scores = _scores(query, hits[:depth], scorer)
+    while milliseconds is not None and depth < len(hits):
+        spent = 1000 * (clock() - began)
+        more = int((_SPENT * milliseconds - spent) * depth / max(spent, 1e-6))
+        # A first call warms the model up, so the speed is measured again after at most as many pairs as before.
+        more = min(more, depth, len(hits) - depth)
+        if more < min(_LEAST, len(hits) - depth):
+            break
+        scores = np.concatenate([scores, _scores(query, hits[depth : depth + more], scorer)])
+        depth += more
+    return [_moved(hits[i], float(scores[i]), depth, place) for place, i in enumerate(top(scores, k), 1)]
+
+
+def _scores(query: str, hits: Sequence[Hit], scorer: Scorer) -> np.ndarray:
+    scores = np.asarray(scorer.score(query, [joined(h.title, h.passage) for h in hits]), np.float64)
     if scores.shape != (len(hits),) or not np.isfinite(scores).all():
         raise ArtifactError(
             f"the reranker gave {scores.shape} scores for {len(hits)} texts, or some not finite"
         )
-    return [
-        replace(
-            hits[i],
-            score=float(scores[i]),
-            parts=hits[i].parts | {"first": hits[i].score, "rerank": float(scores[i])},
-        )
-        for i in top(scores, k)
-    ]
+    return scores
+
+
+def _moved(hit: Hit, score: float, depth: int, place: int) -> Hit:
+    why = hit.why
+    if why:
+        why = why | {"ranks": why.get("ranks", {}) | {"reranked": place}, "depth": depth}
+    return replace(hit, score=score, parts=hit.parts | {"first": hit.score, "rerank": score}, why=why)
