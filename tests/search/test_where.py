@@ -121,7 +121,8 @@ def test_unknown_fields_are_named():
 SCALARS = st.one_of(
     st.sampled_from(["a", "A", "ab", "", "é", "2010", "\U0001f600", "z\x00", "ẞ"]),
     st.sampled_from([0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**63, 2**64, -(2**80), 10**30]),
-    st.sampled_from([0.0, -0.0, 1.0, 0.5, 2.0**53, 2.0**63, 2.0**64, 1e30, -1e300, 5e-324, math.inf, -math.inf, math.nan]),
+    st.sampled_from([0.0, -0.0, 1.0, 0.5, 2.0**53, 2.0**63, 2.0**64, 1e30, -1e300, 5e-324]),
+    st.sampled_from([math.inf, -math.inf, math.nan]),
     st.booleans(),
     st.none(),
 )  # fmt: skip
@@ -139,11 +140,7 @@ def literal(value):
         return json.dumps(value)
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
-    return (
-        {True: "true", False: "false", None: "null"}[value]
-        if value in (None,) or isinstance(value, bool)
-        else repr(value)
-    )
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 LITERALS = SCALARS.filter(lambda v: not (isinstance(v, float) and math.isnan(v)))
@@ -228,8 +225,13 @@ def test_nothing_is_read_before_it_is_needed_and_damage_is_found(tmp_path):
             raw[place] ^= 1
         (tmp_path / name).write_bytes(raw)
     # A condition on one field does not read the strings of another.
-    (tmp_path / "columns-letters.npy").write_bytes(b"")
-    assert parse("exists(a)").mask(Columns.open(tmp_path, told, "")).all()
+    raw = bytearray((tmp_path / "columns-letters.npy").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / "columns-letters.npy").write_bytes(raw)
+    columns = Columns.open(tmp_path, told, "make it again")
+    assert parse("exists(a)").mask(columns).all()
+    with pytest.raises(ArtifactError):
+        parse("exists(b)").mask(columns)
 
 
 def test_flat_reads_everything_inside():
