@@ -208,7 +208,8 @@ def show(run: str, told: dict[str, Any]) -> None:
     ]
     for name, took in told.get("latency_ms", {}).items():
         lines.append((f"{name} of a query", f"{took:.2f}", "ms"))
-    console.table(lines, ["measure", "value", "95 % interval"], title)
+    console.write(console.visible(title) + "\n")  # a drawn table would fold it to its own width
+    console.table(lines, ["measure", "value", "95 % interval"])
     if "against" not in told:
         return
     other = told["against"]
@@ -221,15 +222,14 @@ def show(run: str, told: dict[str, Any]) -> None:
     ]  # fmt: skip
     first = next(iter(other["measures"]))
     asked = f", {other['mode']}" if "mode" in other else ""
-    console.write("\n")
+    console.write(console.visible(f"\nagainst {other['name']}{asked}; {other['queries']:,} queries\n"))
     console.table(
         compared,
         ["measure", "ours", "other", "difference", "95 % interval", "p", "won", "tied", "lost"],
-        f"against {other['name']}{asked}; {other['queries']:,} queries",
     )
     for word, name in (("wins", "won"), ("losses", "lost")):
         if other[word]:
-            console.write("\n")
+            console.write(f"\n{name} most, by {first}\n")
             console.table(
                 [
                     (
@@ -239,7 +239,6 @@ def show(run: str, told: dict[str, Any]) -> None:
                     for q in other[word]
                 ],
                 ["query", "ours", "other", "difference", "text"],
-                f"{name} most, by {first}",
             )  # fmt: skip
 
 
@@ -247,6 +246,6 @@ def _interval(bounds: list[float]) -> str:
     return f"{bounds[0]:.4f} to {bounds[1]:.4f}"
 
 
-def _short(text: str, most: int = 60) -> str:
+def _short(text: str, most: int = 48) -> str:
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

@@ -318,7 +318,6 @@ def judge(
         "left_out": task.left_out,
         **ours.about,
     }
-    _tell(system, task, ours)
     theirs = None
     if against is not None:
         theirs = trec.read_values(against) if Path(against).is_file() else None
@@ -335,6 +334,7 @@ def judge(
     if per_query is not None:
         shared = None if theirs is None else {n: theirs[n] for n in ours.values if n in theirs}
         trec.write_values(ours.values, per_query, task.queries, against=shared, force=force)
+    _tell(system, task, ours)
     return told
 
 
