@@ -7,7 +7,8 @@ the view), D width.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from nlpkit.search import fuse
 from nlpkit.search.fuse import Candidates
 from nlpkit.search.hits import Hit
 from nlpkit.search.rerank import Scorer, rerank
-from nlpkit.search.where import Where, flat
+from nlpkit.search.where import Where, flat, parse
 
 MODES = ("bm25", "dense", "hybrid")
 FUSIONS = ("norm", "rrf")
@@ -70,10 +71,46 @@ class Ask:
                 "--expand adds words to a query, and --mode dense asks for none; use bm25 or hybrid"
             )
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        model: bool,
+        share: float,
+        mode: str | None = None,
+        weight: float | None = None,
+        where: Where | str | None = None,
+        rerank: Scorer | str | Path | None = None,
+        **rest: Any,
+    ) -> "Ask":
+        """A question as a person puts it: a condition as text, a reranker by its path, and what is left out from the
+        index, which has a ``model`` or not and the fusion weight ``share``."""
+        if isinstance(where, str):
+            where = parse(where)
+        ask = cls(
+            mode=mode or ("hybrid" if model else "bm25"),
+            weight=share if weight is None else weight,
+            where=where,
+            rerank=_Unread() if isinstance(rerank, str | Path) else rerank,
+            **rest,
+        )
+        if isinstance(rerank, str | Path):  # opened when all else is known to make sense
+            from nlpkit.inference.rerank import CrossEncoder
+
+            ask = replace(ask, rerank=CrossEncoder(rerank))
+        return ask
+
     @property
     def first(self) -> int:
         """How many documents the first stage has to bring."""
         return self.k if self.rerank is None else max(self.k, self.pool)
+
+
+class _Unread:
+    """Stands for a model that is not open yet."""
+
+    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
+        raise AssertionError("not open")
 
 
 class View(Protocol):
