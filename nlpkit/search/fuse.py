@@ -77,22 +77,22 @@ def minmax(scores: np.ndarray, floor: float | None = None) -> np.ndarray:
     return (scores - least) / span if span > 0 else np.zeros(len(scores))
 
 
-def normed(found: Candidates, weight: float) -> np.ndarray:
-    """(1 - weight) · BM25 + weight · dense (n,), each on 0 … 1."""
-    return (1 - weight) * found.lexical + weight * found.semantic
+def shares(found: Candidates, fusion: str, weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """What words and meaning each add to the mixed score (n,).
 
-
-def reciprocal(found: Candidates) -> np.ndarray:
-    """Σ 1 / (60 + rank) (n,) over the lists that a candidate is in."""
-    total = np.zeros(len(found))
-    for rank in (found.bm25_rank, found.dense_rank):
-        total += np.where(rank > 0, 1 / (RRF_K + rank), 0.0)
-    return total
+    ``norm``: (1 - weight) · BM25 and weight · dense, each on 0 … 1. ``rrf``: 1 / (60 + rank) in the lists that a
+    candidate is in.
+    """
+    if fusion == "norm":
+        return (1 - weight) * found.lexical, weight * found.semantic
+    first, second = (np.where(r > 0, 1 / (RRF_K + r), 0.0) for r in (found.bm25_rank, found.dense_rank))
+    return first, second
 
 
 def fused(found: Candidates, fusion: str, weight: float) -> np.ndarray:
-    """The scores (n,) by ``fusion``: norm or rrf."""
-    return reciprocal(found) if fusion == "rrf" else normed(found, weight)
+    """The mixed scores (n,) by ``fusion``: norm or rrf."""
+    words, meaning = shares(found, fusion, weight)
+    return words + meaning
 
 
 def best_of(scores: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def tune(index: Any, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str
     found = index.candidates([queries[q] for q in judged])
     for row, name, (candidates, ids) in zip(scores, judged, found, strict=True):
         for i, weight in enumerate(GRID):
-            best = best_of(normed(candidates, weight), candidates.rows, CUT)
+            best = best_of(fused(candidates, "norm", weight), candidates.rows, CUT)
             row[i] = ndcg([ids[j] for j in best], qrels[name], CUT)
     chosen, error = steady(scores)
     means: Sequence[float] = scores.mean(axis=0).tolist()

@@ -8,11 +8,11 @@ from typing import Any
 class Hit:
     """One document found.
 
-    ``parts`` says what the score is made of: ``bm25``, ``dense``, ``first`` (before reranking), ``rerank``.
-    ``text[start:end]`` is the passage that scored best (the whole text in an index without chunks). ``why`` is filled
-    for ``explain``: ``terms``, a list of (term, weight) whose sum is the BM25 score; ``norm``, the scores on 0 … 1 that
-    were mixed; ``ranks``, the place in each stage, from 1, or None where it is not in the first list of a stage;
-    ``depth``, how many hits were reranked.
+    ``parts`` says what the score is made of: ``bm25``, ``dense``, ``first`` (before reranking), ``rerank``, and
+    ``depth``, how many hits a reranker with a budget read. ``text[start:end]`` is the passage that scored best (the
+    whole text in an index without chunks). ``why`` is filled for ``explain``: ``terms``, (term, weight) pairs whose sum
+    is the BM25 score; ``mixed``, what ``bm25`` and ``dense`` each add to the mixed score; ``ranks``, the place in each
+    stage (``bm25``, ``dense``, ``mixed``, ``rerank``) from 1, or None where it is not in the first list of a stage.
     """
 
     id: str

@@ -7,8 +7,7 @@ the view), D width.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from nlpkit.search import fuse
 from nlpkit.search.fuse import Candidates
 from nlpkit.search.hits import Hit
 from nlpkit.search.rerank import Scorer, rerank
-from nlpkit.search.where import Where, flat, parse
+from nlpkit.search.where import Where, flat
 
 MODES = ("bm25", "dense", "hybrid")
 FUSIONS = ("norm", "rrf")
@@ -71,46 +70,10 @@ class Ask:
                 "--expand adds words to a query, and --mode dense asks for none; use bm25 or hybrid"
             )
 
-    @classmethod
-    def of(
-        cls,
-        *,
-        model: bool,
-        share: float,
-        mode: str | None = None,
-        weight: float | None = None,
-        where: Where | str | None = None,
-        rerank: Scorer | str | Path | None = None,
-        **rest: Any,
-    ) -> "Ask":
-        """A question as a person puts it: a condition as text, a reranker by its path, and what is left out from the
-        index, which has a ``model`` or not and the fusion weight ``share``."""
-        if isinstance(where, str):
-            where = parse(where)
-        ask = cls(
-            mode=mode or ("hybrid" if model else "bm25"),
-            weight=share if weight is None else weight,
-            where=where,
-            rerank=_Unread() if isinstance(rerank, str | Path) else rerank,
-            **rest,
-        )
-        if isinstance(rerank, str | Path):  # opened when all else is known to make sense
-            from nlpkit.inference.rerank import CrossEncoder
-
-            ask = replace(ask, rerank=CrossEncoder(rerank))
-        return ask
-
     @property
     def first(self) -> int:
         """How many documents the first stage has to bring."""
         return self.k if self.rerank is None else max(self.k, self.pool)
-
-
-class _Unread:
-    """Stands for a model that is not open yet."""
-
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
-        raise AssertionError("not open")
 
 
 class View(Protocol):
@@ -301,13 +264,14 @@ class Search:
         parts = [{"bm25": float(found.bm25[i]), "dense": float(found.dense[i])} for i in best]
         why: list[dict[str, Any]] = [{} for _ in best]
         if self.ask.explain:
+            shares = fuse.shares(found, self.ask.fusion, self.ask.weight)
             for place, i in enumerate(best, 1):
                 why[place - 1] = {
-                    "norm": {"bm25": float(found.lexical[i]), "dense": float(found.semantic[i])},
+                    "mixed": {"bm25": float(shares[0][i]), "dense": float(shares[1][i])},
                     "ranks": {
                         "bm25": int(found.bm25_rank[i]) or None,
                         "dense": int(found.dense_rank[i]) or None,
-                        "fused": place,
+                        "mixed": place,
                     },
                 }
         return _Found(found.positions[best], mixed[best], parts, why)

@@ -37,7 +37,7 @@ def rerank(
 
     With ``milliseconds`` the depth follows from the speed of the model on this query: the first ``k`` hits are always
     read, so that what is returned stands in one order; how many more, their pairs per millisecond say. The depth that
-    was reached is in ``why["depth"]`` where a hit has ``why``.
+    was reached is ``parts["depth"]``.
     """
     if not hits:
         return []
@@ -53,7 +53,8 @@ def rerank(
             break
         scores = np.concatenate([scores, _scores(query, hits[depth : depth + more], scorer)])
         depth += more
-    return [_moved(hits[i], float(scores[i]), depth, place) for place, i in enumerate(top(scores, k), 1)]
+    told = {} if milliseconds is None else {"depth": float(depth)}
+    return [_moved(hits[i], float(scores[i]), place, told) for place, i in enumerate(top(scores, k), 1)]
 
 
 def _scores(query: str, hits: Sequence[Hit], scorer: Scorer) -> np.ndarray:
@@ -65,8 +66,8 @@ def _scores(query: str, hits: Sequence[Hit], scorer: Scorer) -> np.ndarray:
     return scores
 
 
-def _moved(hit: Hit, score: float, depth: int, place: int) -> Hit:
+def _moved(hit: Hit, score: float, place: int, told: dict[str, float]) -> Hit:
     why = hit.why
     if why:
-        why = why | {"ranks": why.get("ranks", {}) | {"reranked": place}, "depth": depth}
-    return replace(hit, score=score, parts=hit.parts | {"first": hit.score, "rerank": score}, why=why)
+        why = why | {"ranks": why.get("ranks", {}) | {"rerank": place}}
+    return replace(hit, score=score, parts=hit.parts | {"first": hit.score, "rerank": score} | told, why=why)

@@ -8,7 +8,7 @@ import pytest
 
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.search.columns import Columns
-from nlpkit.search.fuse import GRID, best_of, contenders, minmax, normed, union
+from nlpkit.search.fuse import GRID, best_of, contenders, fused, minmax, union
 from nlpkit.search.hits import Hit
 from nlpkit.search.query import PASSAGES, Ask, answer, candidates, finish, first
 from nlpkit.search.rerank import rerank
@@ -176,11 +176,11 @@ def test_hybrid_is_the_formula(passages, fusion):
             assert hit.score == pytest.approx(mixed[i], abs=1e-6)
             assert hit.parts == {"bm25": pytest.approx(words[i]), "dense": pytest.approx(near[i], abs=1e-6)}
             ranks = [one.index(i) + 1 if i in one else None for one in lists]
-            assert hit.why["ranks"] == {"bm25": ranks[0], "dense": ranks[1], "fused": place}
+            assert hit.why["ranks"] == {"bm25": ranks[0], "dense": ranks[1], "mixed": place}
             assert sum(w for _, w in hit.why["terms"]) == pytest.approx(words[i])
+            assert hit.score == pytest.approx(sum(hit.why["mixed"].values()))
             if fusion == "norm":
-                norm = hit.why["norm"]
-                assert hit.score == pytest.approx(0.6 * norm["bm25"] + 0.4 * norm["dense"])
+                assert hit.why["mixed"]["bm25"] == pytest.approx(0.6 * words[i] / words[both].max())
 
 
 def test_many_passages_of_one_document_do_not_hide_the_others():
@@ -265,8 +265,10 @@ def test_contenders_are_all_that_any_weight_brings_forward():
             few = found.only(contenders(found, 5))
             assert len(few) < n
             for weight in GRID:
-                whole = found.positions[best_of(normed(found, weight), found.rows, 5)]
-                assert few.positions[best_of(normed(few, weight), few.rows, 5)].tolist() == whole.tolist()
+                whole = found.positions[best_of(fused(found, "norm", weight), found.rows, 5)]
+                assert (
+                    few.positions[best_of(fused(few, "norm", weight), few.rows, 5)].tolist() == whole.tolist()
+                )
 
 
 def test_candidates_rank_as_a_search_does():
@@ -275,7 +277,7 @@ def test_candidates_rank_as_a_search_does():
     for weight in (0.0, 0.3, 0.5, 1.0):
         found = answer(world, world, QUERIES, world.query, Ask(mode="hybrid", weight=weight))
         for (some, ids), hits in zip(made, found, strict=True):
-            best = best_of(normed(some, weight), some.rows, 10)
+            best = best_of(fused(some, "norm", weight), some.rows, 10)
             assert [ids[i] for i in best] == [h.id for h in hits]
 
 
@@ -310,8 +312,8 @@ def test_the_depth_of_reranking_fits_the_budget(each, least, most):
     depth = sum(model.calls)
     assert least <= depth <= most and (model.now <= 0.2 or depth == 5)
     assert [h.id for h in found] == [f"d{i}" for i in range(depth - 1, depth - 6, -1)]
-    assert all(h.why["depth"] == depth for h in found)
-    assert [h.why["ranks"]["reranked"] for h in found] == [1, 2, 3, 4, 5]
+    assert all(h.parts["depth"] == depth for h in found)
+    assert [h.why["ranks"]["rerank"] for h in found] == [1, 2, 3, 4, 5]
     assert found[0].why["ranks"]["bm25"] == depth and found[0].parts["first"] == 1.0 - (depth - 1) / 100
     assert hits[0].why == {"ranks": {"bm25": 1}}  # the hits that came in are as they were
 
