@@ -17,14 +17,22 @@ def command(
     queries: Annotated[
         Path | None,
         typer.Option(
-            "--queries", metavar="FILE", help="Queries: lines of id<TAB>text, or jsonl with _id and text."
+            "--queries",
+            metavar="FILE",
+            help="Queries: lines of id<TAB>text, or jsonl with _id and text; '-' is stdin.",
         ),
     ] = None,
     mode: Annotated[
         str | None,
         typer.Option(metavar="MODE", help="bm25, dense or hybrid (hybrid where the index has a model)."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", metavar="N", help="How many hits a query.")] = 10,
+    k: Annotated[int, typer.Option("-k", metavar="N", help="How many documents a query.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPR", help="Only documents of which this holds: 'year > 2010 and lang = \"en\"'."
+        ),
+    ] = None,
     weight: Annotated[
         float | None,
         typer.Option(
@@ -34,25 +42,42 @@ def command(
     fuse: Annotated[
         str, typer.Option(metavar="WAY", help="norm (weighted scores) or rrf (reciprocal ranks).")
     ] = "norm",
+    pool: Annotated[
+        int, typer.Option(metavar="N", help="How many first documents are fused or reranked.")
+    ] = 100,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="Add words of the first hits to the query (RM3).")
+    ] = False,
     rerank: Annotated[
         str | None, typer.Option(metavar="MODEL", help="A cross-encoder that reorders the first hits.")
     ] = None,
-    pool: Annotated[int, typer.Option(metavar="N", help="How many first hits are fused or reranked.")] = 100,
+    rerank_ms: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Rerank as many (at least -k) as take this long a query."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which words and which stage brought a document forward.")
+    ] = False,
     json_: AsJson = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print JSON lines, one a hit.")] = False,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="OUT.trec", help="Write the hits as a TREC run file.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
+    exit_status: Annotated[
+        bool, typer.Option("--exit-status", help="Exit with 1 where nothing is found.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Ask an index: exact words, meaning, or both.
+
+    A condition (--where) compares fields, id and title: = != < <= > >= in ("a", "b"), ~ "part of a string",
+    exists(field), and, or, not. Only what it lets through is ranked.
 
     Example: nlpkit search indexes/python "how do I read a file line by line" -k 5
     """
     from nlpkit.search.ask import ask
 
-    ask(
+    found = ask(
         index,
         query,
         queries,
@@ -64,6 +89,11 @@ def command(
         mode=mode,
         weight=weight,
         fusion=fuse,
+        where=where,
         rerank=rerank,
+        rerank_ms=rerank_ms,
+        expand=expand,
         pool=pool,
     )
+    if exit_status and not found:
+        raise typer.Exit(1)
