@@ -1,5 +1,7 @@
 """From a text to the terms that BM25 counts: the recipe of the index, then a split at spaces."""
 
+from collections.abc import Iterable, Sequence
+
 from nlpkit.errors import ArtifactError
 from nlpkit.search.folder import Settings
 from nlpkit.store.manifest import Manifest
@@ -42,3 +44,12 @@ def joined(title: str, text: str) -> str:
     'b'
     """
     return f"{title} {text}" if title else text
+
+
+def passages(title: str, text: str, spans: Iterable[Sequence[int]] = ()) -> list[str]:
+    """What is indexed and encoded of a document's passages; without ``spans`` the whole document is the one passage.
+
+    >>> passages("t", "one two", [(0, 3), (4, 7)]), passages("", "one two")
+    (['t one', 't two'], ['one two'])
+    """
+    return [joined(title, text[start:end]) for start, end in spans] or [joined(title, text)]

@@ -1,36 +1,48 @@
-"""Documents into the record: ids, duplicates, vectors; and the making of a new index."""
+"""Documents into the record: ids, duplicates, what is unchanged, passages and their vectors."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nlpkit import console
 from nlpkit.errors import DataError
 from nlpkit.search import encode
-from nlpkit.search import folder as folders
-from nlpkit.search.analyze import STEPS, Analyzer, joined
-from nlpkit.search.derived import View
+from nlpkit.search.analyze import joined, passages
+from nlpkit.search.connections import fault
 from nlpkit.search.encode import Encoder
 from nlpkit.search.folder import Settings
-from nlpkit.search.store import Store, clean, create, explained, fault
-from nlpkit.search.writer import take_over
-from nlpkit.store.atomic import building, refuse_existing
+from nlpkit.search.segments import PASSAGES
+from nlpkit.search.store import KEY, Store, clean, content_key, packed
 from nlpkit.text.documents import Document
-from nlpkit.text.standardize import Recipe
 
-BATCH = 1000  # documents read, encoded and written at a time
+if TYPE_CHECKING:
+    from nlpkit.text.chunk import Chunks
+
+BATCH = 1000  # documents read and written at a time
+EMBEDDED = 512  # passages encoded, and while an index is built committed, at a time
+MakeEncoder = Callable[[int], Encoder]  # of how many texts have to be encoded
+Holders = Callable[[Sequence[str]], dict[str, list[int]]]
 
 
 @dataclass(slots=True)
 class Changed:
-    """What a change did. ``same``: documents without an id whose content is in the index already, kept once."""
+    """What a change did. ``same``: documents without an id whose content is in the index already, kept once.
+
+    ``unchanged``: documents that were to be updated and are there as they are; ``embedded``: passages that went through
+    the model; ``cached``: passages whose vectors were there already.
+    """
 
     added: int = 0
     updated: int = 0
+    unchanged: int = 0
     same: int = 0
     empty: int = 0
+    embedded: int = 0
+    cached: int = 0
 
     def words(self) -> str:
         """One line for a person.
@@ -41,6 +53,8 @@ class Changed:
         said = [f"{self.added:,} added"]
         if self.updated:
             said.append(f"{self.updated:,} updated")
+        if self.unchanged:
+            said.append(f"{self.unchanged:,} unchanged")
         if self.same:
             said.append(f"{self.same:,} without an id left out because the same text is there")
         if self.empty:
@@ -64,48 +78,157 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def insert(
-    store: Store,
-    batch: list[Document],
-    encoder: Encoder | None,
-    changed: Changed,
-    *,
-    update: bool,
-    fresh: bool,
-) -> None:
-    """Write a batch into the open transaction.
+def chunks_of(settings: Settings) -> "Chunks | None":
+    """How the index cuts documents into passages."""
+    size, overlap = settings.chunk
+    if not size:
+        return None
+    from nlpkit.text.chunk import Chunks
 
-    ``update`` replaces documents of the same id; otherwise such an id is a DataError. ``fresh``: the index is new,
-    so the other document of that id came in the same input.
+    return Chunks(size, overlap)
+
+
+class Inserting:
+    """Writes documents into the open transaction of ``store``, in batches; vectors come later (:func:`embed`).
+
+    ``update`` replaces documents of the same id; otherwise such an id is a DataError. ``holders`` knows documents
+    by another way than the record's index of ids, so that damage there cannot make an id occur twice; without it the
+    index is new, and the other document of an id came in the same input.
     """
-    texts = [(clean(d.title), clean(d.text)) for d in batch]
-    made = None if encoder is None else encode.vectors(encoder, [joined(*pair) for pair in texts])
-    for i, (document, (title, text)) in enumerate(zip(batch, texts, strict=True)):
-        name = clean(document.id) or content_id(title, text)
-        there = store.find([name]).get(name)
-        if there is not None:
-            if not document.id:
-                changed.same += 1
-                continue
-            if not update:
-                raise DataError(
-                    f"document id {name!r} occurs twice; give each document its own id (--id-field names the field)"
-                    if fresh
-                    else f"document id {name!r} is in the index or the input already; to replace it use --update"
-                )
-            store.remove([there])
-            changed.updated += 1
-        else:
-            changed.added += 1
-        changed.empty += not joined(title, text).strip()
-        store.insert(name, title, text, document.fields, None if made is None else made[i])
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        changed: Changed,
+        *,
+        update: bool,
+        holders: Holders | None = None,
+    ) -> None:
+        self.store, self.changed, self.update, self._holders = store, changed, update, holders
+        self._chunks, self._keyed = chunks_of(settings), bool(settings.encoder)
+        self._removed: set[int] = set()
+
+    def insert(self, batch: Sequence[Document]) -> list[tuple[str, bytes]]:
+        """Write a batch; (passage, content hash) of each passage that has to have a vector."""
+        texts = [(clean(d.title), clean(d.text)) for d in batch]
+        names = [clean(d.id) or content_id(*pair) for d, pair in zip(batch, texts, strict=True)]
+        there = self._there(list(dict.fromkeys(names)))
+        made: list[tuple[str, bytes]] = []
+        for document, name, (title, text) in zip(batch, names, texts, strict=True):
+            row = there.get(name)
+            fields = packed(document.fields)
+            if row is not None:
+                if not document.id:
+                    self.changed.same += 1
+                    continue
+                if not self.update:
+                    raise DataError(self._twice(name))
+                if self._equal(row, title, text, fields):
+                    self.changed.unchanged += 1
+                    continue
+                self.store.remove([row])
+                self._removed.add(row)
+                self.changed.updated += 1
+            else:
+                self.changed.added += 1
+            self.changed.empty += not joined(title, text).strip()
+            spans = self._spans(name, text)
+            keys = b""
+            if self._keyed:
+                parts = passages(title, text, spans)
+                hashes = [content_key(passage) for passage in parts]
+                made += zip(parts, hashes, strict=True)
+                keys = b"".join(hashes)
+            packed_spans = np.array(spans, "<i4").tobytes()
+            there[name] = self.store.insert(name, title, text, fields, packed_spans, keys)
+        return made
+
+    def _twice(self, name: str) -> str:
+        if self._holders is None:
+            return f"document id {name!r} occurs twice; give each document its own id (--id-field names the field)"
+        return f"document id {name!r} is in the index or the input already; to replace it use: nlpkit index update"
+
+    def _there(self, names: list[str]) -> dict[str, int]:
+        """The rows of ids that are there, whatever the record's index says."""
+        found = self.store.find(names)
+        absent = [name for name in names if name not in found]
+        if self._holders is not None and absent:
+            for name, rows in self._holders(absent).items():
+                _refuse(self.store, name, [row for row in rows if row not in self._removed])
+        return found
+
+    def _equal(self, row: int, title: str, text: str, fields: str) -> bool:
+        known = self.store.fetch([row])[row]
+        return (known.title, known.text, packed(known.fields)) == (title, text, fields)
+
+    def _spans(self, name: str, text: str) -> list[tuple[int, int]]:
+        if self._chunks is None:
+            return []
+        spans = self._chunks.spans(text)
+        if len(spans) >= 1 << PASSAGES:
+            raise DataError(
+                f"document {name!r} has {len(spans):,} passages; split it (up to {1 << PASSAGES:,})"
+            )
+        return [] if len(spans) == 1 and spans[0] == (0, len(text)) else spans
 
 
-def remove(store: Store, ids: list[str]) -> int:
+def embed(
+    store: Store,
+    wanted: Sequence[tuple[str, bytes]],
+    encoder: MakeEncoder,
+    changed: Changed,
+    after: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Give every passage a vector: those whose content has none go through the model, :data:`EMBEDDED` at a time.
+
+    ``after`` is called with the number of passages each time some were written.
+    """
+    distinct = {key: passage for passage, key in wanted}
+    there = store.embedded(list(distinct))
+    missing = [(passage, key) for key, passage in distinct.items() if key not in there]
+    changed.cached += len(wanted) - len(missing)
+    if not missing:
+        return
+    model = encoder(len(missing))
+    for start in range(0, len(missing), EMBEDDED):
+        some = missing[start : start + EMBEDDED]
+        store.embed([key for _, key in some], encode.vectors(model, [passage for passage, _ in some]))
+        changed.embedded += len(some)
+        after(len(some))
+
+
+def embed_all(store: Store, encoder: Encoder, changed: Changed) -> None:
+    """Give all documents of a new index their vectors, committing as it goes: a later call goes on from there."""
+    total = sum(n // KEY for (n,) in store.connection.execute("SELECT length(keys) FROM documents"))
+
+    def committed(count: int) -> None:
+        store.commit()
+        fault("embedded")
+        store.begin()
+        bar.advance(count, f"{changed.embedded:,} passages")
+
+    with console.progress("encoding", total=total, unit="passages") as bar:
+        store.begin()
+        waiting: list[tuple[str, bytes]] = []
+        for batch in store.scan():
+            for one in batch:
+                hashes = [one.keys[at : at + KEY] for at in range(0, len(one.keys), KEY)]
+                waiting += zip(passages(one.title, one.text, one.spans), hashes, strict=True)
+            before = changed.cached
+            embed(store, waiting, lambda count: encoder, changed, committed)
+            bar.advance(changed.cached - before)
+            waiting = []
+        store.commit()
+
+
+def remove(store: Store, ids: list[str], holders: Holders) -> int:
     """Delete documents by id inside the open transaction; an unknown id is a DataError and nothing changes."""
     wanted = list(dict.fromkeys(ids))
     rows = store.find(wanted)
     missing = [name for name in wanted if name not in rows]
+    for name, there in holders(missing).items():
+        _refuse(store, name, there)
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(f"no document {missing[0]!r}{more} in the index; nothing was deleted; check the id")
@@ -113,58 +236,8 @@ def remove(store: Store, ids: list[str]) -> int:
     return len(rows)
 
 
-def build(
-    documents: Iterable[Document],
-    output: str | Path,
-    *,
-    encoder: Encoder | None,
-    encoder_path: str,
-    recipe: Recipe | None,
-    k1: float,
-    b: float,
-    weight: float,
-    force: bool,
-) -> Changed:
-    """Make an index folder: it appears whole or not at all, and with ``force`` replaces an older index."""
-    output = refuse_existing(output, force)
-    folders.replaceable(output, force)
-    analyzer = Analyzer(Recipe(STEPS) if recipe is None else recipe)
-    settings = Settings(analyzer.recipe.steps, analyzer.recipe.stopwords, k1, b, weight)
-    if encoder is not None:
-        settings = Settings(
-            *(settings.recipe, settings.stopwords, k1, b, weight),
-            encoder=encode.stored_path(encoder_path, output),
-            encoder_fingerprint=encoder.fingerprint,
-            tokenizer_fingerprint=encode.tokenizer_fingerprint(encoder),
-            encoder_recipe=encode.recipe_hash(encoder),
-            width=encoder.width,
-        )
-    changed = Changed()
-    with take_over(output), building(output, force=force) as made, console.progress("indexing") as bar:
-        store = create(made)
-        try:
-            with explained(store.path):
-                for batch in batches(documents):
-                    insert(store, batch, encoder, changed, update=False, fresh=True)
-                    bar.advance(len(batch), f"{changed.added:,} documents")
-                if not changed.added:
-                    raise DataError("no documents to index: the input is empty; give it some")
-                store.connection.execute("COMMIT")
-                fault("built")
-                view = View.rebuild(store, settings, analyzer)
-                store.connection.execute("BEGIN")
-                store.trim(view.seq)
-                store.connection.execute("COMMIT")
-                store.connection.execute("PRAGMA journal_mode=DELETE")
-        finally:
-            store.connection.close()
-        entry = view.write(made, 1)
-        folders.seal(
-            made,
-            settings,
-            entry,
-            documents=changed.added,
-            recipe_hash=analyzer.recipe.hash,
-            generation=1,
-        )
-    return changed
+def _refuse(store: Store, name: str, rows: list[int]) -> None:
+    """An id that is not found has no document. Rows that only share its hash are another's."""
+    for row, one in store.fetch(rows).items():
+        if one.id == name:
+            raise store.damaged(f"document {name!r} is in row {row}, and its id is not found")

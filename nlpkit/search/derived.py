@@ -1,205 +1,230 @@
-"""What is derived from the documents and can be made again: BM25 counts and the FAISS index, in sealed folders.
+"""The searchable state: all derived segments as one, and every operation that came after them.
 
-``derived-000012/`` holds ``rows.npy`` (N) int64, the BM25 arrays, ``vectors.faiss`` where there is a model, and a
-manifest with the number of the last operation that is in it (the watermark). A :class:`View` is the searchable
-state in memory: the derived part, then every later operation. N positions; D width of a vector.
+A :class:`View` is cheap to open: of each segment it reads the keys, and every other part when a search first needs it.
+Position p of P stands for the passage ``keys[p]`` of the document ``keys[p] >> 20``; positions ascend with keys.
 """
 
-import hashlib
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nlpkit.errors import ArtifactError
-from nlpkit.search.analyze import Analyzer, joined
-from nlpkit.search.bm25 import BM25, Segment, count
-from nlpkit.search.dense import VectorStore
+from nlpkit.search import segments
+from nlpkit.search.analyze import Analyzer, passages
+from nlpkit.search.bm25 import BM25, count
+from nlpkit.search.columns import Columns
 from nlpkit.search.folder import Settings
+from nlpkit.search.segments import PASSAGES, Dense, Part, id_hash
 from nlpkit.search.store import Row, Store
+from nlpkit.search.where import Where, record
 from nlpkit.store import manifest
-from nlpkit.store.atomic import building
-
-KIND = "index-derived"
-VECTORS = "vectors.faiss"
-_PARTS = ("letters", "ends", "starts", "documents", "counts", "lengths")
-
-
-def _remedy(folder: Path) -> str:
-    return f"nothing was changed; make the derived files again with: nlpkit index compact {folder.parent} --rebuild"
-
-
-def sealed(folder: Path, made: manifest.Manifest, name: str) -> bytes:
-    """The bytes of a sealed file, compared with their hash: what is checked is what is used."""
-    path = folder / name
-    if name not in made.files:
-        raise ArtifactError(f"{folder}: has no sealed {name}; {_remedy(folder)}")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: missing; {_remedy(folder)}") from None
-    if hashlib.sha256(raw).hexdigest() != made.files[name][1]:
-        raise ArtifactError(f"{path}: damaged (SHA-256 differs); {_remedy(folder)}")
-    return raw
-
-
-def _array(raw: bytes) -> np.ndarray:
-    """A read-only view of the array in the bytes of an ``.npy`` file (never pickled: we wrote and hashed it)."""
-    stream = io.BytesIO(raw)
-    np.lib.format.read_magic(stream)
-    shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-    return np.frombuffer(raw, kind, offset=stream.tell()).reshape(shape)
-
-
-def read_manifest(folder: Path, entry: dict[str, Any]) -> manifest.Manifest:
-    """The manifest of the derived folder that ``entry`` of the index's notes names."""
-    here = folder / entry["folder"]
-    try:
-        raw = (here / manifest.NAME).read_bytes()
-    except FileNotFoundError:
-        raise ArtifactError(f"{here}: missing or incomplete; {_remedy(here)}") from None
-    if hashlib.sha256(raw).hexdigest() != entry["manifest"]:
-        raise ArtifactError(f"{here / manifest.NAME}: damaged (SHA-256 differs); {_remedy(here)}")
-    return manifest.read(here, KIND)
 
 
 class View:
-    """The searchable state: position p holds document ``rows[p]``; ``bm25.alive[p]`` says whether it still exists."""
+    """Documents of the segments and of the tail; ``alive`` (P,) bool says which passages still are."""
 
-    def __init__(self, settings: Settings, analyzer: Analyzer) -> None:
+    def __init__(self, settings: Settings, analyzer: Analyzer, parts: Sequence[Part], watermark: int) -> None:
         self.settings, self.analyze = settings, analyzer
-        self.rows = np.empty(0, np.int64)
-        self.bm25 = BM25(k1=settings.k1, b=settings.b)
-        self.vectors: VectorStore | None = None
-        self.seq = 0
-        self.entry: dict[str, Any] = {}
-        self._tail: list[np.ndarray] = []  # vectors that came after the derived part, until that is loaded
+        self.parts, self.seq, self.watermark = list(parts), watermark, watermark
+        self.keys = _joined([part.keys for part in self.parts])
+        self.alive = np.ones(len(self.keys), bool)
+        self.sealed = len(self.keys)  # positions of the segments; those after them are the tail
+        self.documents = sum(part.entry["rows"] for part in self.parts)
+        self.gone: list[int] = []  # rows of the segments that were deleted since
+        self.tail: list[Row] = []
+        self._tail_ids: dict[str, int] = {}
+        self._bm25: BM25 | None = None
+        self._dense: Dense | None = None
+        self._taken = [0, 0]  # how much of the tail BM25 and the vector store hold
+        self._left: list[np.ndarray] = []  # keys to be deleted from the vector store
+        self._columns: Columns | None = None
+        self._ids: list[tuple[np.ndarray, np.ndarray]] | None = None
+        self._store: Store | None = None
+        for part in self.parts:
+            self._bury(part.gone.tolist())
 
     @classmethod
     def load(cls, folder: Path, made: manifest.Manifest, settings: Settings, analyzer: Analyzer) -> "View":
-        """Open the derived part of an index, all but the vectors (see :meth:`load_vectors`)."""
-        view = cls(settings, analyzer)
-        view.entry = dict(made.notes["derived"])
-        inside = read_manifest(folder, view.entry)
-        here = folder / view.entry["folder"]
-        view.rows = _array(sealed(here, inside, "rows.npy"))
-        arrays = [_array(sealed(here, inside, f"bm25-{part}.npy")) for part in _PARTS]
-        view.bm25 = BM25(Segment(*arrays), k1=settings.k1, b=settings.b)
-        view.seq = int(view.entry["watermark"])
-        return view
+        """The state that the segments of an index hold, without what came later (see :meth:`advance`)."""
+        derived = made.notes["derived"]
+        parts = [Part(folder, entry) for entry in derived["segments"]]
+        return cls(settings, analyzer, parts, int(derived["watermark"]))
 
-    @classmethod
-    def rebuild(cls, store: Store, settings: Settings, analyzer: Analyzer) -> "View":
-        """Derive everything from the documents again."""
-        view = cls(settings, analyzer)
-        rows: list[int] = []
-
-        def terms() -> Iterator[list[str]]:
-            for batch in store.scan():
-                rows.extend(one.row for one in batch)
-                for one in batch:
-                    yield analyzer(joined(one.title, one.text))
-
-        view.bm25 = BM25(count(terms()), k1=settings.k1, b=settings.b)
-        view.rows = np.array(rows, np.int64)
-        view.seq = store.last()
-        if settings.encoder:
-            view.vectors = VectorStore.build(_matrix(store, view.rows, settings.width))
-        return view
-
-    def load_vectors(self, folder: Path) -> VectorStore:
-        """The dense part, read on first use."""
-        if self.vectors is None:
-            here = folder / self.entry["folder"]
-            raw = sealed(here, read_manifest(folder, self.entry), VECTORS)
-            self.vectors = VectorStore.from_bytes(raw, self.settings.width)
-            for vectors in self._tail:
-                self.vectors.add(vectors)
-            self._tail.clear()
-        return self.vectors
+    # Keeping up
 
     def advance(self, store: Store) -> None:
-        """Take in what was written since, so that an acknowledged document is found at once."""
-        added: dict[int, None] = {}
-        gone: list[int] = []
-        last = self.seq
-        for seq, op, row in store.ops(self.seq):
-            last = seq
-            if op == "add":
-                added[row] = None
-            elif row in added:
-                del added[row]
-            else:
-                gone.append(row)
-        if gone:
-            self.bm25.delete(self.positions(gone))
-        if added:
-            self._append(list(store.fetch(added).values()))
-        self.seq = last
+        """Take in what was written since, so that an acknowledged document is found at once.
+
+        The number of documents is compared with the record's. ``store`` is asked for vectors until the next call.
+        """
+        self._store = store
+        numbers = store.meta()
+        if numbers["last"] != self.seq:
+            added: dict[int, None] = {}
+            buried: list[int] = []
+            for _, op, row in store.ops(self.seq):
+                if op == "add":
+                    added[row] = None
+                elif row in added:
+                    del added[row]
+                else:
+                    buried.append(row)
+            if buried:
+                self._bury(buried)
+                edge = int(self.keys[self.sealed - 1]) >> PASSAGES if self.sealed else 0
+                self.gone += [row for row in buried if row <= edge]
+            if added:
+                self._append(list(store.fetch(added).values()))
+            self.seq = numbers["last"]
+        if self.documents != numbers["documents"]:
+            raise store.damaged(
+                f"{numbers['documents']} documents were written, the log and the derived files know {self.documents}"
+            )
 
     def _append(self, documents: list[Row]) -> None:
-        self.rows = np.concatenate([self.rows, np.array([d.row for d in documents], np.int64)])
-        self.bm25.add(self.analyze(joined(d.title, d.text)) for d in documents)
-        if self.settings.encoder:
-            vectors = np.stack([_vector(d, self.settings.width) for d in documents])
-            if self.vectors is None:
-                self._tail.append(vectors)
-            else:
-                self.vectors.add(vectors)
+        keys = [
+            np.int64(one.row) << PASSAGES | np.arange(max(1, len(one.spans)), dtype=np.int64)
+            for one in documents
+        ]
+        self.keys = np.concatenate([self.keys, *keys])
+        self.alive = np.concatenate([self.alive, np.ones(len(self.keys) - len(self.alive), bool)])
+        self.tail += documents
+        self._tail_ids.update((one.id, one.row) for one in documents)
+        self.documents += len(documents)
+        self._columns = None
 
-    def positions(self, rows: list[int]) -> np.ndarray:
-        """Positions of rows; numbers only grow, so ``rows`` is sorted."""
-        wanted = np.asarray(rows, np.int64)
-        at = np.searchsorted(self.rows, wanted)
-        if len(wanted) and (at.max() >= len(self.rows) or (self.rows[at] != wanted).any()):
+    def _bury(self, rows: list[int]) -> None:
+        at = self.positions(rows)
+        if len(at) and not self.alive[at].all():
+            raise ArtifactError("the log deletes a document twice; rebuild the index")
+        self.alive[at] = False
+        self.documents -= len(rows)
+        self._left.append(self.keys[at])
+        if self._bm25 is not None:
+            self._bm25.delete(at[at < len(self._bm25.alive)])
+
+    def positions(self, rows: Iterable[int]) -> np.ndarray:
+        """The positions of all passages of documents that are or were there."""
+        wanted = np.sort(np.fromiter(rows, np.int64))
+        first = np.searchsorted(self.keys, wanted << PASSAGES)
+        counts = np.searchsorted(self.keys, (wanted + 1) << PASSAGES) - first
+        if len(wanted) and not counts.all():
             raise ArtifactError("the log deletes a document that was never added; rebuild the index")
-        return at
+        ends = np.cumsum(counts)
+        return np.repeat(first - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
 
-    def fold(self, store: Store, folder: Path) -> None:
-        """Make the derived part whole again: no tail, no deleted positions."""
-        alive = self.bm25.alive
-        if self.settings.encoder:
-            if alive.all():
-                self.load_vectors(folder).fold()
-            else:
-                self.vectors = VectorStore.build(_matrix(store, self.rows[alive], self.settings.width))
-        self.rows = self.rows[alive]
-        self.bm25 = BM25(self.bm25.compacted(), k1=self.settings.k1, b=self.settings.b)
+    # What searching needs
 
-    def write(self, folder: Path, number: int) -> dict[str, Any]:
-        """Write a folded view as ``derived-NUMBER``; the entry for the index's notes."""
-        name = f"derived-{number:06d}"
-        (segment,) = self.bm25.segments
-        with building(folder / name) as made:
-            np.save(made / "rows.npy", self.rows, allow_pickle=False)
-            for part in _PARTS:
-                np.save(made / f"bm25-{part}.npy", getattr(segment, part), allow_pickle=False)
-            if self.vectors is not None:
-                (made / VECTORS).write_bytes(self.vectors.to_bytes().data)
-            manifest.seal(made, KIND, notes={"watermark": self.seq})
-        total = manifest.sha256(folder / name / manifest.NAME)
-        self.entry = {"folder": name, "manifest": total, "watermark": self.seq}
-        return dict(self.entry)
+    @property
+    def owners(self) -> np.ndarray:
+        """The row (P,) int64 of the document that each passage belongs to."""
+        return self.keys >> PASSAGES
+
+    @property
+    def bm25(self) -> BM25:
+        """The scorer of words, over the same positions."""
+        if self._bm25 is None:
+            chosen = self.settings
+            self._bm25 = BM25([part.bm25 for part in self.parts], k1=chosen.k1, b=chosen.b)
+            self._bm25.delete(np.flatnonzero(~self.alive[: self.sealed]))
+        if self._taken[0] < len(self.tail):
+            fresh = self.tail[self._taken[0] :]
+            first = len(self._bm25.alive)
+            self._bm25.append(
+                count([self.analyze(p) for one in fresh for p in passages(one.title, one.text, one.spans)])
+            )
+            self._bm25.delete(first + np.flatnonzero(~self.alive[first:]))
+            self._taken[0] = len(self.tail)
+        return self._bm25
+
+    def vectors(self) -> Dense:
+        """The vector store, by key, of just the passages that are alive."""
+        width = self.settings.width
+        if self._dense is None:
+            self._dense = self.parts[0].dense(self.settings)
+            for part in self.parts[1:]:
+                if len(part.keys):
+                    self._dense.upsert(part.keys, part.vectors)
+        # Of the tail, what was deleted again may have left the record with its vectors.
+        at, first = self._taken[1], self.sealed
+        first += sum(max(1, len(one.spans)) for one in self.tail[:at])
+        fresh = self.tail[at:]
+        if fresh:
+            keys = self.keys[first:]
+            alive = [one for one in fresh if self.alive[np.searchsorted(self.keys, one.row << PASSAGES)]]
+            if alive:
+                assert self._store is not None
+                found = segments.vectors_of(self._store, alive, width)
+                self._dense.upsert(keys[self.alive[first:]], found)
+            self._taken[1] = len(self.tail)
+        if self._left:
+            left = np.sort(np.concatenate(self._left))
+            if len(left):
+                self._dense.delete(left)
+            self._left = []
+        return self._dense
+
+    def mask(self, where: Where) -> np.ndarray:
+        """The passages (P,) bool that are alive and whose documents' fields fulfil a condition."""
+        made = [where.mask(part.columns)[_places(part.keys)] for part in self.parts]
+        if self.tail:
+            if self._columns is None:
+                self._columns = Columns.build(record(one.id, one.title, one.fields) for one in self.tail)
+            made.append(where.mask(self._columns)[_places(self.keys[self.sealed :])])
+        return np.concatenate(made) & self.alive
+
+    # What a writer needs
+
+    def holders(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """Rows of living documents whose id may be one of ``names``, by the hashes in the segments.
+
+        A document that the record's own index does not find is so known all the same.
+        """
+        if self._ids is None:
+            self._ids = [part.ids() for part in self.parts]
+        hashes = np.fromiter(map(id_hash, names), np.uint64, len(names))
+        found: dict[str, list[int]] = {}
+        for known, rows in self._ids:
+            first = np.searchsorted(known, hashes)
+            counts = np.searchsorted(known, hashes, "right") - first
+            for i in np.flatnonzero(counts).tolist():
+                some = rows[first[i] : first[i] + counts[i]].tolist()
+                some = [row for row in some if self.alive[np.searchsorted(self.keys, row << PASSAGES)]]
+                if some:
+                    found.setdefault(names[i], []).extend(some)
+        for name in names:
+            row = self._tail_ids.get(name)
+            if row is not None and self.alive[np.searchsorted(self.keys, row << PASSAGES)]:
+                found.setdefault(name, []).append(row)
+        return found
+
+    def kept(self, first: int = 0) -> list[np.ndarray]:
+        """For each segment from number ``first`` on, which of its passages are alive."""
+        ends = np.cumsum([len(part.keys) for part in self.parts])
+        return [
+            self.alive[end - len(part.keys) : end]
+            for part, end in zip(self.parts[first:], ends[first:].tolist(), strict=True)
+        ]
 
 
-def _vector(document: Row, width: int) -> np.ndarray:
-    if document.vector is None or len(document.vector) != width:
-        raise ArtifactError(f"document {document.id!r} has no vector of width {width}; rebuild the index")
-    return document.vector
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def _matrix(store: Store, rows: np.ndarray, width: int) -> np.ndarray:
-    """The stored vectors (N, D) of ``rows``, which are all rows of the store in order."""
-    made = np.empty((len(rows), width), np.float32)
-    at = 0
-    for batch in store.scan():
-        for one in batch:
-            if at >= len(rows) or one.row != rows[at]:
-                raise ArtifactError(f"{store.path}: row {one.row} is not in the log; rebuild the index")
-            made[at] = _vector(one, width)
-            at += 1
-    if at != len(rows):
-        raise ArtifactError(f"{store.path}: row {rows[at]} is missing; rebuild the index")
-    return made
+def _places(keys: np.ndarray) -> np.ndarray:
+    """For each passage, which of the distinct documents of its segment it belongs to."""
+    rows = keys >> PASSAGES
+    return np.cumsum(np.diff(rows, prepend=rows[:1]) != 0)
+
+
+def describe(view: View) -> list[dict[str, Any]]:
+    """What ``nlpkit index info`` says of each segment."""
+    return [
+        {k: part.entry[k] for k in ("folder", "rows", "passages", "gone")}
+        | {"bytes": sum(p.stat().st_size for p in part.folder.iterdir())}
+        for part in view.parts
+    ]

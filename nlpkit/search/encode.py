@@ -14,9 +14,19 @@ from nlpkit.search.folder import Settings
 Loader = Callable[[str], Encoder]
 
 
+FEW = 64  # texts that are not worth the seconds in which torch is imported
+
+
 def load(path: str) -> Encoder:
     """Open a model by its path or name; torch is imported here if the model needs it."""
     return load_encoder(path)
+
+
+def load_light(path: str) -> Encoder:
+    """Open a model for few texts: at once, and without torch where that can be."""
+    from nlpkit.inference.query_encoder import load_query_encoder
+
+    return load_query_encoder(path)
 
 
 def stored_path(path: str, index: Path) -> str:

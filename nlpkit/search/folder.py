@@ -1,11 +1,11 @@
 """The state of an index folder: closed, being written, or left open by a crash; each is told apart and checked.
 
-A closed index has no ``open.json`` and its manifest seals the hash of ``documents.sqlite``. A writer puts the marker
-``open.json`` there before its first change and takes it away after the manifest is sealed again. So a mismatch
-without a marker is damage, and a marker whose writer is gone is a crash: SQLite recovers, every row is checked, and
+A closed index has no ``open.json``, and its manifest seals the checksums of all pages of ``documents.sqlite``. A writer
+puts the marker ``open.json`` there before its first change and takes it away after the manifest is sealed again. So a
+mismatch without a marker is damage, and a marker whose writer is gone is a crash: SQLite recovers, rows are checked, and
 what came after the derived files' watermark is searched by brute force until the next writer settles the folder.
 
-The manifest's notes hold the settings, the name and hash of the current derived folder, and the watermark.
+The manifest's notes hold the settings, the names and hashes of the current derived segments, and the watermark.
 """
 
 import fcntl
@@ -13,19 +13,23 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from nlpkit import config
 from nlpkit.errors import ArtifactError, NlpkitError, UsageError
-from nlpkit.search.store import DATABASE, EXCLUSIVE, snapshot
+from nlpkit.search import sums
+from nlpkit.search.connections import alone, snapshot
+from nlpkit.search.store import DATABASE
 from nlpkit.store import lines, manifest
 from nlpkit.store.atomic import fsync_folder, write_bytes
 
 KIND = "index"
 MARKER = "open.json"
-HASHED_UP_TO = 256 << 20  # bytes; a larger database is checked row by row as its rows are touched
+LAYOUT = 2  # of the record and the derived segments
+# Bytes of a database that are read whole when it is opened; of a larger one rows are checked as they are touched.
+READER_CHECKS, WRITER_CHECKS = 64 << 20, 1 << 30
 State = Literal["closed", "writing", "crashed"]
 
 
@@ -34,7 +38,8 @@ class Settings:
     """What an index was built with. ``encoder`` is a path relative to the folder, a name, or "" for none.
 
     ``weight``, the dense share in hybrid search, starts low: a weak model then costs little, and
-    ``nlpkit index tune`` finds what a good one deserves.
+    ``nlpkit index tune`` finds what a good one deserves. ``chunk`` is the size and overlap of passages in tokens,
+    (0, 0) for whole documents; ``documents`` says what a document is in text; ``dense`` goes to the vector store.
     """
 
     recipe: tuple[str, ...]
@@ -47,10 +52,18 @@ class Settings:
     tokenizer_fingerprint: str = ""
     encoder_recipe: str = ""  # the hash of the recipe that the encoder's words went through
     width: int = 0
+    chunk: tuple[int, ...] = (0, 0)
+    documents: str = ""
+    dense: dict[str, Any] = field(default_factory=dict)
 
 
 def settings(made: manifest.Manifest) -> Settings:
     """The settings that the manifest seals."""
+    if made.notes.get("layout") != LAYOUT:
+        raise ArtifactError(
+            "the index was made by another release of nlpkit, whose layout this one does not read; "
+            "make it again with: nlpkit index build … --force"
+        )
     try:
         return config.build(Settings, made.notes["settings"])
     except (KeyError, NlpkitError) as error:
@@ -63,13 +76,18 @@ def seal(
     folder: Path,
     chosen: Settings,
     derived: Mapping[str, Any],
+    database: Mapping[str, int],
     *,
     documents: int,
     recipe_hash: str,
     generation: int,
-    known: tuple[int, str] | None = None,
+    lineage: str,
 ) -> manifest.Manifest:
-    """Write the manifest. ``known``: size and hash of the database, taken as they are: (0, "") while it is open."""
+    """Write the manifest.
+
+    ``database`` is what :func:`nlpkit.search.sums.write` gave, or empty while the index is open; ``lineage`` is drawn
+    when an index is built and stays with it.
+    """
     made_with = {"recipe": recipe_hash}
     if chosen.encoder:
         made_with["model"] = chosen.encoder_fingerprint
@@ -78,27 +96,22 @@ def seal(
     if chosen.encoder_recipe:
         made_with["model_recipe"] = chosen.encoder_recipe
     notes = {
+        "layout": LAYOUT,
         "settings": asdict(chosen),
         "derived": dict(derived),
+        "database": dict(database),
         "documents": documents,
         "generation": generation,
+        "lineage": lineage,
     }
-    aside = {DATABASE + "-wal", DATABASE + "-shm", MARKER}
-    with EXCLUSIVE:
-        return manifest.seal(
-            folder,
-            KIND,
-            made_with=made_with,
-            notes=notes,
-            leave=aside,
-            known={} if known is None else {DATABASE: known},
-        )
+    aside = {DATABASE, DATABASE + "-wal", DATABASE + "-shm", MARKER, sums.SUMS}
+    return manifest.seal(folder, KIND, made_with=made_with, notes=notes, leave=aside)
 
 
 def mark(folder: Path, command: str) -> None:
     """Say durably that the database is about to be written."""
     record = {"writing": DATABASE, "command": command, "pid": os.getpid(), "since": time.strftime("%H:%M:%S")}
-    with EXCLUSIVE:
+    with alone():  # nobody here may be hashing the database as a plain file
         write_bytes(folder / MARKER, lines.pack_record(record).encode())
 
 
@@ -149,11 +162,11 @@ def signature(folder: Path) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def inspect(folder: Path, *, full: bool = False, i_write: bool = False) -> tuple[manifest.Manifest, State]:
-    """The manifest and state of an index after its database was checked as far as its state asks for.
+def inspect(folder: Path, *, i_write: bool = False) -> tuple[manifest.Manifest, State]:
+    """The manifest and state of an index after its database was checked as far as its state and size ask for.
 
-    ``full`` compares the hash of a large database too. ``i_write``: the caller holds the writer's lock.
-    Damage is an ArtifactError, unless the folder changed meanwhile; then the look is taken again.
+    ``i_write``: the caller holds the writer's lock. Damage is an ArtifactError, unless the folder changed meanwhile;
+    then the look is taken again.
     """
     if folder.is_dir() and not (folder / manifest.NAME).exists() and (folder / DATABASE).exists():
         raise ArtifactError(f"{folder}: {manifest.NAME} is missing; {manifest.remedy(folder)}")
@@ -161,21 +174,20 @@ def inspect(folder: Path, *, full: bool = False, i_write: bool = False) -> tuple
         before = signature(folder)
         try:
             made = manifest.read(folder, KIND)
-            return made, _checked(folder, made, full, i_write)
+            settings(made)
+            return made, _checked(folder, made, i_write)
         except ArtifactError:
             if signature(folder) == before:
                 raise
 
 
-def _checked(folder: Path, made: manifest.Manifest, full: bool, i_write: bool) -> State:
-    with EXCLUSIVE:
+def _checked(folder: Path, made: manifest.Manifest, i_write: bool) -> State:
+    most = WRITER_CHECKS if i_write else READER_CHECKS
+    with alone():
         opened = marker(folder)
         if opened is None:
-            size, digest = made.files.get(DATABASE, (0, ""))
-            if full or size <= HASHED_UP_TO or not digest:
-                manifest.check_file(folder, made, DATABASE)
-            elif not (folder / DATABASE).is_file() or (folder / DATABASE).stat().st_size != size:
-                raise ArtifactError(f"{folder / DATABASE}: missing or cut short; {manifest.remedy(folder)}")
+            entry = made.notes["database"]
+            sums.check(folder, entry, every_page=entry["size"] <= most)
             log = folder / f"{DATABASE}-wal"
             if log.exists() and log.stat().st_size:
                 raise ArtifactError(f"{log}: does not belong to this closed index; move it away")
@@ -183,8 +195,9 @@ def _checked(folder: Path, made: manifest.Manifest, full: bool, i_write: bool) -
     if not i_write and writer_alive(folder):
         return "writing"
     with snapshot(folder) as store:
-        for problem in store.problems():
-            raise ArtifactError(f"{problem}; nothing was changed; {manifest.remedy(folder)}")
+        if store.path.stat().st_size <= most:
+            for problem in store.problems():
+                raise ArtifactError(f"{problem}; nothing was changed; {manifest.remedy(folder)}")
     return "crashed"
 
 

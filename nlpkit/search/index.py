@@ -9,63 +9,88 @@
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nlpkit.errors import ArtifactError, UsageError, did_you_mean
-from nlpkit.search import change, encode, fuse
+from nlpkit.search import build as building
+from nlpkit.search import change, encode
 from nlpkit.search import folder as folders
-from nlpkit.search.analyze import Analyzer
+from nlpkit.search.analyze import STEPS, Analyzer
 from nlpkit.search.change import Changed
-from nlpkit.search.derived import View
+from nlpkit.search.connections import Reader
+from nlpkit.search.derived import View, describe
 from nlpkit.search.encode import Encoder, Loader
+from nlpkit.search.folder import Settings
 from nlpkit.search.fuse import Candidates
 from nlpkit.search.hits import Hit
+from nlpkit.search.query import MODES, Ask, finish
+from nlpkit.search.query import candidates as _candidates
+from nlpkit.search.query import first as _first
 from nlpkit.search.rerank import Scorer
-from nlpkit.search.rerank import rerank as reordered
-from nlpkit.search.store import Store, snapshot
-from nlpkit.search.topk import top
+from nlpkit.search.store import Store
+from nlpkit.search.where import Where, parse
 from nlpkit.search.writer import Writer
 from nlpkit.text.documents import Document
 from nlpkit.text.standardize import Recipe
 
+if TYPE_CHECKING:
+    from nlpkit.text.chunk import Chunks
+
 __all__ = ["Changed", "Hit", "Index"]
-MODES = ("bm25", "dense", "hybrid")
-FUSIONS = ("norm", "rrf")
+BACKENDS = ("local",)
 _TRIES = 8  # looks at a folder that a writer keeps changing
+_KEPT = 1024  # documents of the tail that a view may hold in memory when a writer has folded them
 T = TypeVar("T")
-_Ranked = tuple[np.ndarray, np.ndarray, list[dict[str, float]]]  # positions, scores, parts
 
 
 class Index:
     """An open index. Readers take no lock and see every acknowledged change; a writer holds the folder's lock."""
 
-    def __init__(self, path: str | Path, *, writable: bool = False, loader: Loader = encode.load) -> None:
+    changed = Changed()  # what :meth:`build` counted
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        writable: bool = False,
+        loader: Loader | None = None,
+        lock_timeout: float = 10.0,
+    ) -> None:
         self.path = Path(path)
         self._loader = loader
         self._encoder: Encoder | None = None
+        self._light: Encoder | None = None
         self._view: View | None = None
+        self._stale = False  # whether the view is of segments that another writing has replaced
+        self._lineage = ""
         self._seen: tuple[Any, ...] = ()
         self._guard = threading.RLock()
-        self._writer = Writer(self.path) if writable else None
+        self._reader = Reader(self.path)
+        self._writer = Writer(self.path, lock_timeout) if writable else None
         if self._writer is None:
             self._current(lambda view, store: None)
         else:
             self.settings = self._writer.settings
 
     @classmethod
-    def open(cls, path: str | Path, writable: bool = False, *, loader: Loader = encode.load) -> "Index":
-        """Open an index; damage is an ArtifactError, another writer a LockedError after ten seconds.
+    def open(
+        cls,
+        path: str | Path,
+        writable: bool = False,
+        *,
+        loader: Loader | None = None,
+        lock_timeout: float = 10.0,
+    ) -> "Index":
+        """Open an index; damage is an ArtifactError, another writer a LockedError after ``lock_timeout`` seconds.
 
         ``loader`` opens the model by its path; it is called when a search or a change first needs vectors.
         """
-        return cls(path, writable=writable, loader=loader)
+        return cls(path, writable=writable, loader=loader, lock_timeout=lock_timeout)
 
     @classmethod
     def build(
@@ -75,40 +100,52 @@ class Index:
         *,
         encoder_path: str | Path | None = None,
         recipe: Recipe | None = None,
+        chunks: "Chunks | None" = None,
         k1: float = 1.2,
         b: float = 0.75,
         weight: float = 0.3,
+        dense: Mapping[str, Any] | None = None,
+        unit: str = "",
         force: bool = False,
-        loader: Loader = encode.load,
+        loader: Loader | None = None,
+        total: int | None = None,
     ) -> "Index":
         """Index ``documents``, which are streamed; without ``encoder_path`` for BM25 only.
 
         A document without an id gets one from its content, and such documents of equal content are one. An id that
-        occurs twice and an empty input are a DataError. ``changed`` of the result says what was counted.
+        occurs twice and an empty input are a DataError. ``chunks`` cuts documents into passages, of which the best one
+        scores. ``dense`` are options of the vector store (factory, quantize, rescore), ``unit`` says what a document is
+        in text, for later additions; ``total``, how many documents will come, for the progress bar.
+
+        A build that was killed is gone on with by the same call: what went through the model is not paid for again.
+        ``changed`` of the result says what was counted.
         """
-        encoder = None if encoder_path is None else loader(str(encoder_path))
-        changed = change.build(
-            documents,
-            output,
-            encoder=encoder,
-            encoder_path="" if encoder_path is None else str(encoder_path),
-            recipe=recipe,
-            k1=k1,
-            b=b,
-            weight=weight,
-            force=force,
+        analyzer = Analyzer(Recipe(STEPS) if recipe is None else recipe)
+        if k1 < 0 or not 0 <= b <= 1:
+            raise UsageError(f"k1 is {k1}, b is {b}; k1 has to be 0 or more, b between 0 and 1")
+        settings = Settings(
+            *(analyzer.recipe.steps, analyzer.recipe.stopwords, k1, b, _weight(weight)),
+            chunk=(chunks.size, chunks.overlap) if chunks else (0, 0),
+            documents=unit,
+            dense=dict(dense or {}),
+        )
+        encoder = None
+        if encoder_path is not None:
+            encoder = (loader or encode.load)(str(encoder_path))
+            settings = building.with_encoder(settings, encoder, str(encoder_path), Path(output))
+        changed = building.build(
+            documents, output, settings, encoder=encoder, analyzer=analyzer, force=force, total=total
         )
         made = cls(output, loader=loader)
         made._encoder, made.changed = encoder, changed
         return made
 
-    changed = Changed()  # what :meth:`build` counted
-
     def close(self) -> None:
-        """Let go of the writer's lock."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Settle and seal what was written, and let go of the writer's lock."""
+        writer, self._writer = self._writer, None
+        self._reader.close()
+        if writer is not None:
+            writer.close()
 
     def __enter__(self) -> "Index":
         return self
@@ -116,33 +153,46 @@ class Index:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            if error is None:  # else it is that what has to be told; the next writer settles the folder
+                raise
 
     # Changing
 
     def add(self, documents: Iterable[Document], *, update: bool = False) -> Changed:
         """Add documents, all or none: when this returns they are on the disk and found by the next search.
 
+        With ``update`` a document replaces the one of its id, and one that is there as it is costs nothing.
+
         :raises DataError: an id is there already and ``update`` is not set.
         """
         changed = Changed()
         source = iter(documents)
         first = next(source, None)
+        writer = self._writing()
         if first is None:
             return changed
-        encoder = self.encoder() if self.settings.encoder else None
-        with self._writing().change("add") as store:
+        with writer.change("update" if update else "add") as store:
+            view = writer.view(store)
+            inserting = change.Inserting(store, self.settings, changed, update=update, holders=view.holders)
             for batch in change.batches(chain([first], source)):
-                change.insert(store, batch, encoder, changed, update=update, fresh=False)
+                change.embed(store, inserting.insert(batch), self.encoder, changed)
         return changed
+
+    def update(self, documents: Iterable[Document]) -> Changed:
+        """Add documents or replace those of the same id: :meth:`add` with ``update``."""
+        return self.add(documents, update=True)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents, all or none; how many. :raises DataError: an unknown id, which it names."""
         wanted = list(ids)
+        writer = self._writing()
         if not wanted:
             return 0
-        with self._writing().change("delete") as store:
-            return change.remove(store, wanted)
+        with writer.change("delete") as store:
+            return change.remove(store, wanted, writer.view(store).holders)
 
     def compact(self, *, rebuild: bool = False) -> None:
         """Fold recent changes into the derived files and give space back; ``rebuild`` makes them all anew."""
@@ -161,12 +211,19 @@ class Index:
 
     # Asking
 
-    def encoder(self) -> Encoder:
-        """The model of the index, loaded on first use and checked to be the one that it was built with."""
+    def encoder(self, count: int = 1) -> Encoder:
+        """The model of the index for ``count`` texts, checked to be the one that it was built with.
+
+        For few texts it is opened without torch where that can be.
+        """
         if not self.settings.encoder:
             raise UsageError(f"{self.path}: built without a model; use --mode bm25 or build it with --model")
+        if self._encoder is None and self._loader is None and count <= encode.FEW:
+            if self._light is None:
+                self._light = encode.open_for(self.settings, self.path, encode.load_light)
+            return self._light
         if self._encoder is None:
-            self._encoder = encode.open_for(self.settings, self.path, self._loader)
+            self._encoder = encode.open_for(self.settings, self.path, self._loader or encode.load)
         return self._encoder
 
     def search(
@@ -177,92 +234,60 @@ class Index:
         *,
         weight: float | None = None,
         fusion: str = "norm",
+        where: Where | str | None = None,
         rerank: Scorer | str | Path | None = None,
+        rerank_ms: float | None = None,
         pool: int = 100,
+        expand: bool = False,
+        explain: bool = False,
     ) -> list[list[Hit]]:
         """The best ``k`` documents for each query, a list a query (one list for a single string).
 
-        ``mode`` is bm25, dense or hybrid (the default of an index with a model). ``weight`` is the share of the
-        dense score in hybrid, ``fusion`` norm or rrf, over the first ``pool`` of both lists. ``rerank`` (a
-        cross-encoder or its path) reorders the first ``pool`` hits.
+        ``mode`` is bm25, dense or hybrid (the default of an index with a model). ``where`` is a condition that a
+        document has to fulfil, as :mod:`nlpkit.search.where` has it; ``rerank`` a cross-encoder or its path. The other
+        options are those of :class:`nlpkit.search.query.Ask`.
         """
         queries = [query] if isinstance(query, str) else list(query)
-        mode = self._mode(mode)
-        _known("fusion", fusion, FUSIONS)
-        for name, value in (("k", k), ("pool", pool)):
-            if value < 1:
-                raise UsageError(f"{name} is {value}; it has to be 1 or more")
-        pool = max(k, pool)
-        share = self.settings.weight if weight is None else _weight(weight)
-        scorer = _scorer(rerank)
-        depth = pool if scorer is not None else k
-        vectors = None if mode == "bm25" else encode.vectors(self.encoder(), queries)
-
-        def answer(view: View, store: Store) -> list[list[Hit]]:
-            answers = []
-            for i, text in enumerate(queries):
-                if mode == "bm25":
-                    found = _one("bm25", *view.bm25.top(view.analyze(text), depth))
-                elif mode == "dense":
-                    assert vectors is not None
-                    at, scores = view.load_vectors(self.path).search(vectors[i], depth, view.bm25.alive)
-                    found = _one("dense", at, scores)
-                else:
-                    assert vectors is not None
-                    union = self._union(view, store, text, vectors[i], pool)
-                    mixed = fuse.reciprocal(union, pool) if fusion == "rrf" else fuse.normed(union, share)
-                    found = _both(union, mixed, depth)
-                answers.append(_hits(view, store, found))
-            return answers
-
-        hits = self._current(answer)
-        if scorer is None:
-            return hits
-        return [reordered(text, some, scorer, k) for text, some in zip(queries, hits, strict=True)]
+        ask = self._asked(
+            *(k, mode, weight, pool),
+            fusion=fusion,
+            where=parse(where) if isinstance(where, str) else where,
+            rerank=_scorer(rerank),
+            rerank_ms=rerank_ms,
+            expand=expand,
+            explain=explain,
+        )
+        vectors = None
+        if ask.mode != "bm25" and queries:
+            vectors = encode.vectors(self.encoder(len(queries)), queries)
+        hits = self._current(lambda view, store: _first(view, store, queries, vectors, ask))
+        return finish(queries, hits, ask)
 
     def candidates(self, queries: Sequence[str], pool: int = 100) -> list[tuple[Candidates, list[str]]]:
         """What fusion mixes, and the documents' ids, for each query."""
-        vectors = encode.vectors(self.encoder(), queries)
+        asked = list(queries)
+        vectors = encode.vectors(self.encoder(len(asked)), asked)
+        ask = self._asked(10, "hybrid", None, pool)
+        return self._current(lambda view, store: _candidates(view, store, asked, vectors, ask))
 
-        def answer(view: View, store: Store) -> list[tuple[Candidates, list[str]]]:
-            made = []
-            for text, vector in zip(queries, vectors, strict=True):
-                union = self._union(view, store, text, vector, pool)
-                rows = view.rows[union.positions].tolist()
-                stored = store.fetch(rows)
-                made.append((union, [stored[row].id for row in rows]))
-            return made
+    def _asked(self, k: int, mode: str | None, weight: float | None, pool: int, **options: Any) -> Ask:
+        if mode is None:
+            mode = self.mode
+        elif mode not in MODES:
+            raise UsageError(f"unknown mode {mode!r}{did_you_mean(mode, MODES)}")
+        share = self.settings.weight if weight is None else weight
+        return Ask(k=k, mode=mode, weight=share, pool=pool, **options)
 
-        return self._current(answer)
-
-    def _union(self, view: View, store: Store, text: str, vector: np.ndarray, pool: int) -> Candidates:
-        """Both first lists as one, in position order, each with its exact other score."""
-        near, nearness = view.load_vectors(self.path).search(vector, pool, view.bm25.alive)
-        scores = view.bm25.scores(view.analyze(text))
-        held = np.flatnonzero(scores > 0)
-        positions = np.union1d(held[top(scores[held], pool)], near)
-        dense = np.full(len(positions), np.nan)
-        dense[np.searchsorted(positions, near)] = nearness
-        missing = np.flatnonzero(np.isnan(dense))
-        rows = view.rows[positions[missing]].tolist()
-        stored = store.fetch(rows)
-        for i, row in zip(missing, rows, strict=True):
-            known = stored[row].vector
-            if known is None:
-                raise ArtifactError(
-                    f"{self.path}: document {stored[row].id!r} has no vector; rebuild the index"
-                )
-            dense[i] = known @ vector
-        return Candidates(positions, scores[positions], dense)
+    @property
+    def mode(self) -> str:
+        """How it is asked where nothing else is said."""
+        return "hybrid" if self.settings.encoder else "bm25"
 
     def analyze(self, text: str) -> list[str]:
         """The terms of a text by the recipe of this index."""
         return self._current(lambda view, store: view.analyze(text))
 
-    def _mode(self, mode: str | None) -> str:
-        if mode is None:
-            return "hybrid" if self.settings.encoder else "bm25"
-        return _known("mode", mode, MODES)
+    # One version for each answer
 
     def _current(self, ask: Callable[[View, Store], T]) -> T:
         """Run ``ask`` on a view and a snapshot of the record that belong together, as of now."""
@@ -273,68 +298,87 @@ class Index:
                     if self._view is None or seen != self._seen:
                         self._reload()
                     assert self._view is not None
-                    with snapshot(self.path) as store:
+                    with self._reader.snapshot() as store:
                         self._view.advance(store)
                         made = ask(self._view, store)
                     self._seen = seen
                     return made
                 except BaseException as error:
-                    self._view = None
+                    self._view, stale, self._stale = None, self._stale, False
+                    self._reader.close()
                     # A writer replaced what was being read: look again. Otherwise it is as it seems.
-                    moved = folders.signature(self.path) != seen
-                    if (
-                        not isinstance(error, ArtifactError | FileNotFoundError)
-                        or not moved
-                        or attempt == _TRIES - 1
-                    ):
+                    moved = stale or folders.signature(self.path) != seen
+                    wrong = isinstance(error, ArtifactError | FileNotFoundError)
+                    if not wrong or not moved or attempt == _TRIES - 1:
                         raise
             raise AssertionError("unreachable")
 
     def _reload(self) -> None:
+        """Look at the folder again. A view that has seen all that the new segments hold is kept while it is small."""
+        self._reader.close()  # the database may be another file now
         made, _ = folders.inspect(self.path)
-        self.settings = folders.settings(made)
-        entry = dict(made.notes["derived"])
-        if self._view is None or self._view.entry != entry:
-            analyzer = Analyzer.of(self.settings, made)
-            self._view = View.load(self.path, made, self.settings, analyzer)
+        view, settings = self._view, folders.settings(made)
+        watermark, lineage = int(made.notes["derived"]["watermark"]), str(made.notes["lineage"])
+        if (
+            view is not None
+            and lineage == self._lineage
+            and watermark <= view.seq
+            and len(view.tail) <= _KEPT
+        ):
+            self._stale = self._stale or watermark != view.watermark
+            view.settings = settings
+        else:
+            self._view = View.load(self.path, made, settings, Analyzer.of(settings, made))
+            self._stale = False
+        self.settings, self._lineage = settings, lineage
 
     def info(self) -> dict[str, Any]:
         """What is in the index and how it was built."""
 
         def answer(view: View, store: Store) -> dict[str, Any]:
-            chosen = self.settings
-            dense = None
-            if chosen.encoder:
-                dense = view.load_vectors(self.path).kind
+            chosen, bm25, numbers = self.settings, view.bm25, store.meta()
+            chunk = f"{chosen.chunk[0]}/{chosen.chunk[1]} tokens" if chosen.chunk[0] else None
+            alive = bm25.lengths[bm25.alive]
             return {
                 "path": str(self.path),
-                "documents": store.meta("documents"),
-                "terms": max((len(s.ends) - 1 for s in view.bm25.segments), default=0),
-                "mean_length": round(float(view.bm25.lengths[view.bm25.alive].mean()), 2)
-                if view.bm25.alive.any()
-                else 0.0,
+                "documents": numbers["documents"],
+                "passages": int(view.alive.sum()),
+                "terms": max((len(s.ends) - 1 for s in bm25.segments), default=0),
+                "mean_length": round(float(alive.mean()), 2) if len(alive) else 0.0,
+                "unit": chosen.documents or None,
+                "chunk": chunk,
                 "recipe": list(chosen.recipe),
                 "bm25": {"k1": chosen.k1, "b": chosen.b},
                 "weight": chosen.weight,
                 "model": encode.found_path(chosen.encoder, self.path) if chosen.encoder else None,
                 "model_fingerprint": chosen.encoder_fingerprint or None,
                 "width": chosen.width or None,
-                "dense": dense,
-                "default_mode": self._mode(None),
-                "unfolded_operations": store.last() - int(view.entry["watermark"]),
+                "dense": view.vectors().describe() if chosen.encoder else None,
+                "default_mode": self.mode,
+                "segments": describe(view),
+                "unfolded_operations": numbers["last"] - view.watermark,
                 "state": "open (a writer is at work or was cut short)"
                 if folders.marker(self.path) is not None
                 else "closed",
-                "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
+                "bytes": _sizes(self.path),
             }
 
-        return self._current(answer)
+        with self._guard:
+            self._view = None
+            return self._current(answer)
 
 
-def _known(what: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise UsageError(f"unknown {what} {value!r}{did_you_mean(value, known)}")
-    return value
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the record, of each kind of derived file, and in all."""
+    made: dict[str, int] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        inside = path.parent != folder
+        kind = path.name.partition("-")[0].partition(".")[0] if inside else path.name.partition(".")[0]
+        kind = kind if inside or kind == "documents" else "other"
+        made[kind or "other"] = made.get(kind or "other", 0) + path.stat().st_size
+    return made | {"all": sum(made.values())}
 
 
 def _weight(weight: float) -> float:
@@ -349,23 +393,3 @@ def _scorer(given: Scorer | str | Path | None) -> Scorer | None:
 
         return CrossEncoder(given)
     return given
-
-
-def _one(name: str, positions: np.ndarray, scores: np.ndarray) -> _Ranked:
-    return positions, scores, [{name: float(s)} for s in scores]
-
-
-def _both(union: Candidates, mixed: np.ndarray, k: int) -> _Ranked:
-    best = top(mixed, k)
-    parts = [{"bm25": float(union.bm25[i]), "dense": float(union.dense[i])} for i in best]
-    return union.positions[best], mixed[best], parts
-
-
-def _hits(view: View, store: Store, found: _Ranked) -> list[Hit]:
-    positions, scores, parts = found
-    rows = view.rows[positions].tolist()
-    stored = store.fetch(rows)
-    return [
-        Hit(stored[row].id, float(score), stored[row].text, stored[row].title, stored[row].fields, part)
-        for row, score, part in zip(rows, scores, parts, strict=True)
-    ]

@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from nlpkit.errors import ArtifactError, LockedError
-from nlpkit.search import derived
 from nlpkit.search import folder as folders
-from nlpkit.search.store import DATABASE, EXCLUSIVE, snapshot
+from nlpkit.search import sums
+from nlpkit.search.analyze import Analyzer
+from nlpkit.search.connections import alone, snapshot
+from nlpkit.search.derived import View
+from nlpkit.search.segments import PASSAGES, Part, remedy
+from nlpkit.search.store import DATABASE, Store
 from nlpkit.store import manifest
 from nlpkit.store.verify import Report
 
@@ -44,41 +50,50 @@ def _problems(folder: Path) -> list[str]:
         raise LockedError(f"{folder}: process {opened.get('pid')} is writing to it; verify it later")
     problems = []
     if opened is None:
-        with EXCLUSIVE:
-            problems += _seal(folder, made, DATABASE)
-    if (folder / DATABASE).is_file():
+        try:
+            with alone():
+                sums.check(folder, made.notes["database"], every_page=True)
+        except ArtifactError as error:
+            problems.append(str(error))
+    parts, broken = [], []
+    for entry in made.notes["derived"]["segments"]:
+        try:
+            parts.append(Part(folder, entry))
+            broken += list(parts[-1].problems())
+        except ArtifactError as error:
+            broken.append(str(error))
+    if not (folder / DATABASE).is_file():
+        problems.append(f"{folder / DATABASE}: missing")
+    else:
         try:
             with snapshot(folder) as store:
                 problems += store.problems()
+                if not problems and not broken:
+                    _belong(folder, made, parts, store)
         except ArtifactError as error:
             problems.append(str(error))
-    elif opened is not None:
-        problems.append(f"{folder / DATABASE}: missing")
-    entry = made.notes["derived"]
-    here = folder / entry["folder"]
-    try:
-        inside = derived.read_manifest(folder, entry)
-    except ArtifactError as error:
-        problems.append(str(error))
-    else:
-        for name in inside.files:
-            problems += _seal(here, inside, name)
-        problems += _strangers(here, {*inside.files, manifest.NAME})
+    problems += broken
     if opened is None:
-        known = {*made.files, manifest.NAME, f"{DATABASE}-shm", here.name}
+        known = {manifest.NAME, DATABASE, sums.SUMS, f"{DATABASE}-shm", *made.files}
+        known |= {entry["folder"] for entry in made.notes["derived"]["segments"]}
         log = folder / f"{DATABASE}-wal"
         if log.is_file() and not log.stat().st_size:
             known.add(log.name)
         problems += _strangers(folder, known)
-    return problems
+    return list(dict.fromkeys(problems))
 
 
-def _seal(folder: Path, made: manifest.Manifest, name: str) -> list[str]:
-    try:
-        manifest.check_file(folder, made, name)
-    except ArtifactError as error:
-        return [str(error)]
-    return []
+def _belong(folder: Path, made: manifest.Manifest, parts: list[Part], store: Store) -> None:
+    """Compare the documents that the derived files know with those of the record."""
+    settings = folders.settings(made)
+    view = View(settings, Analyzer.of(settings, made), parts, int(made.notes["derived"]["watermark"]))
+    view.advance(store)
+    known = np.unique(view.keys[view.alive] >> PASSAGES)
+    rows = np.array([row for (row,) in store.connection.execute("SELECT row FROM documents ORDER BY row")])
+    if len(known) != len(rows) or (known != rows).any():
+        raise ArtifactError(
+            f"{folder}: the derived files hold other documents than the record; {remedy(folder)}"
+        )
 
 
 def _strangers(folder: Path, known: set[str]) -> list[str]:

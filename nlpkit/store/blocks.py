@@ -97,17 +97,20 @@ class Checked:
             raise self._damaged("its end is not what was written")
         _, self._each, count, total = _FOOT.unpack(foot)
         table = size - _FOOT.size - 4 * count
+        start = 10 + int.from_bytes(
+            raw[8:10], "little"
+        )  # of the data: the header's length stands in the header
+        # The checksum comes before the parser, which takes damage for Python.
+        if table < start or zlib.crc32(raw[table : table + 4 * count], zlib.crc32(raw[:start])) != total:
+            raise self._damaged("its header or table of checksums changed")
         try:
-            stream = io.BytesIO(raw[: min(size, 4096)])
+            stream = io.BytesIO(raw[:start])
             version = np.lib.format.read_magic(stream)
             if version != (1, 0):
                 raise ValueError("version")
             shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-            start = stream.tell()
         except ValueError:
             raise self._damaged("its header cannot be read") from None
-        if table < start or zlib.crc32(raw[table : table + 4 * count], zlib.crc32(raw[:start])) != total:
-            raise self._damaged("its header or table of checksums changed")
         if start + kind.itemsize * int(np.prod(shape, dtype=np.int64)) != table:
             raise self._damaged("its size is not that of its header")
         self._sums = np.frombuffer(raw, "<u4", count, table)
