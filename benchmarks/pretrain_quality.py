@@ -109,15 +109,20 @@ def shakespeare(place: Place) -> Iterator[dict[str, Any]]:
 
 def optimizer(place: Place) -> Iterator[dict[str, Any]]:
     """Steps to the loss of an AdamW whose rate and schedule were searched for, both of nlpkit."""
+    for objective in ("clm", "mlm"):
+        yield from _steps_to_loss(place, objective)
+
+
+def _steps_to_loss(place: Place, objective: str) -> Iterator[dict[str, Any]]:
     steps, seeds = (15, SEEDS[:1]) if place.quick else (STEPS, SEEDS)
     rates, schedules = (RATES[1:2], SCHEDULES) if place.quick else (RATES, SCHEDULES)
     shape: dict[str, object] = {"model.width": 128, "model.depth": 4, "model.heads": 4}
     shape |= {"data.context": 128, "data.batch_size": 32, "data.valid_tokens": 20_000}
 
-    def run(settings: dict[str, object], seed: int, length: int) -> list[dict[str, Any]]:
-        every = {"train.eval_every": 5, **shape, **settings}
+    def run(settings: dict[str, object], seed: int, length: int, curve: bool = False) -> list[dict[str, Any]]:
+        every = {"train.eval_every": 5 if curve else length, **shape, **settings}
         command = place.pretrain(
-            "optimizer", "mlm", place.shard("novels"), every, "--steps", length, "--seed", seed
+            "optimizer", objective, place.shard("novels"), every, "--steps", length, "--seed", seed
         )
         return records(trained(command), "valid")
 
@@ -127,15 +132,23 @@ def optimizer(place: Place) -> Iterator[dict[str, Any]]:
             settings = {"train.optimizer": "adamw", "train.lr": rate, "train.schedule": schedule}
             found[rate, schedule] = [run(settings, seeds[0], steps)[-1]["loss"]]
             print(f"     adamw {rate:g} {schedule}: {found[rate, schedule][0]:.4f}", flush=True)
-    rate, schedule = min(found, key=lambda key: found[key][0])
-    tuned = {"train.optimizer": "adamw", "train.lr": rate, "train.schedule": schedule}
-    found[rate, schedule] += [run(tuned, seed, steps)[-1]["loss"] for seed in seeds[1:]]
+    best = min(found, key=lambda key: found[key][0])[0]
+    steady = {"train.optimizer": "adamw", "train.lr": best, "train.schedule": "constant"}
+    found[best, "constant"] = [run(steady, seeds[0], steps)[-1]["loss"]]
+    print(f"     adamw {best:g} constant: {found[best, 'constant'][0]:.4f}", flush=True)
+    # The best of one seed may be its luck: the best three are trained with all seeds.
+    finalists = sorted(found, key=lambda key: found[key][0])[:3]
+    for rate, schedule in finalists:
+        tuned = {"train.optimizer": "adamw", "train.lr": rate, "train.schedule": schedule}
+        found[rate, schedule] += [run(tuned, seed, steps)[-1]["loss"] for seed in seeds[1:]]
+        print(f"     adamw {rate:g} {schedule}: {found[rate, schedule]}", flush=True)
+    rate, schedule = min(finalists, key=lambda key: statistics.mean(found[key]))
     target = statistics.mean(found[rate, schedule])
     own: dict[str, object] = {}
     for setting in place.optimizer:
         key, _, value = setting.partition("=")
         own[key] = value
-    curves = [run(own, seed, steps) for seed in seeds]
+    curves = [run(own, seed, steps, curve=True) for seed in seeds]
     crossed = [next((v["step"] for v in curve if v["loss"] <= target), None) for curve in curves]
     lengths = [n for n in LENGTHS if n <= steps] or [steps]
     whole: dict[int, float] = {}
@@ -147,24 +160,26 @@ def optimizer(place: Place) -> Iterator[dict[str, Any]]:
         print(f"     ours, {length} steps: {whole[length]:.4f} (AdamW {target:.4f})", flush=True)
         low, high = (low, middle) if whole[length] <= target else (middle + 1, high)
     about = {
-        "command": "nlpkit pretrain novels.npy --objective mlm " + " ".join(f"-s {s}" for s in place.optimizer),
+        "command": f"nlpkit pretrain novels.npy --objective {objective} "
+        + " ".join(f"-s {k}={v}" for k, v in {**shape, **own}.items()),
         "peer": f"nlpkit, train.optimizer=adamw, {steps} steps, the best of rates {list(rates)} and schedules "
-        f"{list(schedules)}: {rate:g}, {schedule}",
+        f"{list(schedules)} and constant at the best rate (by one seed, the best three by three): {rate:g}, {schedule}",
         "peer_version": "", "host": host(), "peer_loss": round(target, 4),
         "runs": {
             "ours": [{"steps_to_loss": c, "loss": curve[-1]["loss"]} for c, curve in zip(crossed, curves, strict=True)],
             "whole": whole, "peer": {f"{r:g} {s}": losses for (r, s), losses in found.items()},
         },
     }  # fmt: skip
+    names = {"clm": "next token", "mlm": "masked words"}[objective]
     reached = [c for c in crossed if c is not None]
     mean = statistics.mean(reached) / steps if len(reached) == len(crossed) else None
     for claim, share in (
         (
-            f"steps until the loss that a tuned AdamW ends at, in a run of {steps} steps, mean of 3 seeds",
+            f"{names}, steps until the loss that a tuned AdamW ends at, in a run of {steps} steps, mean of 3 seeds",
             mean,
         ),
         (
-            "steps of the shortest whole run that ends at the loss of a tuned AdamW, mean of 3 seeds",
+            f"{names}, steps of the shortest whole run that ends at the loss of a tuned AdamW, mean of 3 seeds",
             lengths[low] / steps if low < len(lengths) else None,
         ),
     ):

@@ -139,7 +139,7 @@ def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", An
     """(model, assembled data, decided settings) of a run; what is decided is written to config.toml."""
     from nlpkit.data.assemble import assemble
     from nlpkit.inference.loading import find_tokenizer, resolve
-    from nlpkit.training import device, start
+    from nlpkit.training import device, sizing, start
     from nlpkit.training.planning import plan
     from nlpkit.training.settings import TrainConfig
 
@@ -157,7 +157,11 @@ def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", An
     module = registry.module(asked.kind)
     resolved = run.resolved
     values = resolved["model"] if resolved else model_values(asked, made.fill, named["from"])
-    device.seed(asked.train.seed, "weights")
+    train = asked.train
+    if asked.sizeable and not resolved:
+        values, train, why = sizing.choose(module, values, made.data, train, started)
+        run.log(why)
+    device.seed(train.seed, "weights")
     model = module.Model(plain.build(module.Config, values, "model."))
     _check_context(model, asked.data)
     if named["from"]:
@@ -174,7 +178,7 @@ def prepare(asked: "Request", run: Any, started: float) -> tuple["nn.Module", An
         run.log(f"{named['init_embeddings']}: {covered}")
     parameters = sum(p.numel() for p in model.parameters())
     run.log(f"{asked.kind}, {parameters:,} parameters; {made.data.describe()}")
-    settings, said = plan(model, made.data, asked.train, started)
+    settings, said = plan(model, made.data, train, started)
     run.decide({**asked.tables, "model": plain.to_dict(model.config), "train": plain.to_dict(settings)})
     run.log(said)
     return model, made, settings
@@ -184,6 +188,7 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
     """What :func:`train` with these arguments would read, write and train; nothing is written."""
     from nlpkit.data.assemble import CONFIGS
     from nlpkit.inference.loading import find_tokenizer
+    from nlpkit.training import sizing
     from nlpkit.training.request import request
 
     registry.entry(kind)
@@ -198,13 +203,16 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
     module = registry.module(kind)
     fill = {"vocab": held.vocab_size if held else getattr(asked.data, "vocab_size", 0), "labels": ["a", "b"]}
     known = {k: v for k, v in fill.items() if v and (k != "labels" or kind == "classifier")}
-    model = module.Model(plain.build(module.Config, model_values(asked, known, named["from"]), "model."))
-    words = _word_vectors(named)
-    begins = (
-        [] if words is None else [("token embeddings", f"{named['init_embeddings']}, {len(words):,} words")]
-    )
+    values = model_values(asked, known, named["from"])
+    model = module.Model(plain.build(module.Config, values, "model."))
+    more = []
+    if asked.sizeable:
+        model, why = sizing.preview(module, values, asked)
+        more.append(("size", why))
+    if (words := _word_vectors(named)) is not None:
+        more.append(("token embeddings", f"{named['init_embeddings']}, {len(words):,} words"))
     parameters = sum(p.numel() for p in model.parameters())
-    size = sum(p.stat().st_size for i in asked.inputs for p in _files(Path(i)))
+    size = sum(p.stat().st_size for p in sizing.files_in(asked.inputs))
     length = {n: v for n, v in asked.tables["train"].items() if n in ("steps", "epochs", "budget") and v}
     state = "goes on with" if (Path(output) / "origin.json").exists() else "makes"
     return [
@@ -216,7 +224,7 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
             or named["from"]
             or ("trained on the texts" if hasattr(model, "text") else "none"),
         ),
-        *begins,
+        *more,
         ("parameters", f"{parameters:,}"),
         ("memory for weights, gradients and moments", f"{16 * parameters / 1e6:,.0f} MB, and the batches"),
         ("a checkpoint on disk", f"{12 * parameters / 1e6:,.0f} MB"),
@@ -226,10 +234,6 @@ def preview(kind: str, data: Sequence[str], output: str | Path, **options: Any) 
             or "3 epochs",
         ),
     ]
-
-
-def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else []
 
 
 def model_values(asked: "Request", fill: Mapping[str, Any], start_from: str) -> dict[str, Any]:

@@ -24,6 +24,15 @@ RECIPES = {
 #: A rate to begin with for an optimizer that is asked for in the place of the recipe's, whose rate is none for it.
 RATES = {"adamw": 2e-3, "muon": 0.05, "sgd": 0.1, "avg-grad": 0.1}
 TABLES = ("input", "model", "data", "train")
+SIZED = ("mlm", "clm")  # kinds whose size a budget chooses (nlpkit.training.sizing) …
+SIZE = (
+    "width",
+    "depth",
+    "heads",
+    "hidden",
+    "kv_heads",
+    "text",
+)  # … unless one of these keys of [model] is given
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Request:
     model: Any
     data: Any
     train: Any
+    sizeable: bool = False  # a budget is to choose the size of the model, which nothing else fixes
 
     @property
     def paths(self) -> list[str]:
@@ -147,6 +157,12 @@ def request(
             said = f"{config}: unknown key '{table}.{wrong[0]}'"
             raise UsageError(said + did_you_mean(wrong[0], known))
     train_config = plain.build(TrainConfig, tables.get("train", {}), "train.")
+    fixed = {**given.get("model", {}), **explicit.get("model", {})}
+    sizeable = bool(
+        kind in SIZED and train_config.budget and not inputs["from"] and not set(SIZE) & set(fixed)
+    )
+    if sizeable:  # the recipe's is for runs without a budget
+        tables["model"] = {k: v for k, v in tables["model"].items() if k not in SIZE}
     data_config: Any = plain.build(data_class, tables.get("data", {}), "data.")
     model_config = plain.build(classes["model"], tables.get("model", {}), "model.")
     whole = {
@@ -156,7 +172,7 @@ def request(
         "data": plain.to_dict(data_config),
         "train": plain.to_dict(train_config),
     }
-    return Request(kind, whole, model_config, data_config, train_config)
+    return Request(kind, whole, model_config, data_config, train_config, sizeable)
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
