@@ -131,11 +131,11 @@ def _why(hit: Hit, room: int) -> Iterator[str]:
         scores["mixed"] = hit.parts.get("first", hit.score)
     rows = []
     for stage in _STAGES:
-        score = scores[stage]
-        if score is None or stage not in ranks:
+        value = scores[stage]
+        if value is None or stage not in ranks:
             continue
         place = f"#{ranks[stage]}" if ranks[stage] else "–"
-        rows.append((stage, _number(score), place, _made_of(stage, hit)))
+        rows.append((stage, _number(value), place, _made_of(stage, hit)))
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     for name, score, place, note in rows:
         line = f"{name:<{widths[0]}}  {score:>{widths[1]}}  {place:<{widths[2]}}"

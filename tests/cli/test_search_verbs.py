@@ -65,6 +65,74 @@ def test_queries_from_a_file_and_from_stdin(folder, tmp_path, capfd, monkeypatch
     assert call("search", folder, "x", "--queries", tmp_path / "q.tsv") == 2
 
 
+def test_queries_of_every_form_are_streamed(folder, tmp_path, capfd, monkeypatch):
+    given = "qid\ttext\nq7\tcats\n\n" + '{"_id": "q8", "text": "list"}\n{"text": "sorting"}\n'
+    (tmp_path / "q.jsonl").write_text('{"_id": 7, "text": "cats"}\n{"id": "x", "text": "zebra"}\n')
+    (tmp_path / "q.tsv").write_text(given)
+    for name, form in (("q.tsv", None), ("-", given), ("q.jsonl", None)):
+        if form:
+            done = subprocess.run(
+                [sys.executable, "-m", "nlpkit", "search", str(folder), "--queries", "-", "--json"],
+                input=form,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            out = done.stdout
+        else:
+            assert call("search", folder, "--queries", tmp_path / name, "--json") == 0
+            out = capfd.readouterr().out
+        found = [(f["query_id"], [h["id"] for h in f["hits"]]) for f in json.loads(out)]
+        if name == "q.jsonl":
+            assert found == [("7", ["c"]), ("x", [])]
+        else:
+            assert found == [("q7", ["c"]), ("q8", ["b"]), ("5", ["b"])]
+    for bad in ("nonsense", '["text"]', '{"text": 5}', "{"):
+        (tmp_path / "q.jsonl").write_text('{"_id": 7, "text": "cats"}\n' + bad + "\n")
+        assert call("search", folder, "--queries", tmp_path / "q.jsonl", "--jsonl") == 3
+        assert "q.jsonl:2" in capfd.readouterr().err
+    (tmp_path / "two.tsv").write_text("q\tcats\nq\tlist\n")
+    assert call("search", folder, "--queries", tmp_path / "two.tsv", "--run", tmp_path / "two.trec") == 3
+    assert "'q' occurs twice" in capfd.readouterr().err and not (tmp_path / "two.trec").exists()
+    (tmp_path / "none.tsv").write_text("")
+    assert call("search", folder, "--queries", tmp_path / "none.tsv") == 3
+    # Standard input is a filter: nothing in, nothing out.
+    done = subprocess.run(
+        [sys.executable, "-m", "nlpkit", "search", str(folder), "--json"],
+        input="",
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_conditions_filter_before_ranking(folder, capfd):
+    def ids(*words):
+        code = call("search", folder, *words, "--jsonl", "-k", "1")
+        return code, [json.loads(line)["id"] for line in capfd.readouterr().out.splitlines()]
+
+    assert ids("files") == (0, ["a"])
+    assert ids("files", "--where", "not exists(tag)") == (0, ["b"])
+    assert ids("files", "--where", 'tag >= 1 and title ~ "FILE"') == (0, ["a"])
+    assert ids("files", "--where", 'id in ("b", "c")') == (0, ["b"])
+    assert ids("files", "--where", "tag > 1") == (0, [])
+    assert ids("files", "--where", "tag > 1", "--exit-status") == (1, [])
+    assert ids("files", "--exit-status") == (0, ["a"])
+
+
+def test_explain_in_json_and_text(folder, capfd):
+    assert call("search", folder, "open files", "--explain", "--json") == 0
+    hit = json.loads(capfd.readouterr().out)["hits"][0]
+    assert hit["why"]["ranks"] == {"bm25": 1} and [t for t, _ in hit["why"]["terms"]] == ["open", "file"]
+    assert sum(w for _, w in hit["why"]["terms"]) == pytest.approx(hit["parts"]["bm25"])
+    assert hit["passage"] == [0, len("How to open a file")]
+    assert call("search", folder, "open files", "--explain") == 0
+    line = next(x for x in capfd.readouterr().out.splitlines() if x.strip().startswith("bm25"))
+    assert "#1" in line and "open " in line and "file " in line
+    assert call("search", folder, "open files", "--json") == 0
+    assert "why" not in json.loads(capfd.readouterr().out)["hits"][0]
+
+
 def test_text_has_no_colour_in_a_pipe(folder, capfd):
     assert call("search", folder, "open", "--explain") == 0
     out = capfd.readouterr().out
@@ -115,6 +183,11 @@ def test_eval_of_an_index(folder, tmp_path, capfd):
         (["search", "{}/i", "x", "--mode", "dense"], 2, "without a model"),
         (["search", "{}/i", "x", "--mode", "bm52"], 2, "did you mean 'bm25'"),
         (["search", "{}/i", "x", "-k", "0"], 2, "1 or more"),
+        (["search", "{}/i", "x", "--where", "tag >"], 2, "expected a value"),
+        (["search", "{}/i", "x", "--where", "tga = 1"], 2, "did you mean 'tag'"),
+        (["search", "{}/nowhere", "x", "--where", "tag >"], 2, "expected a value"),
+        (["search", "{}/i", "x", "--rerank-ms", "5"], 2, "--rerank MODEL"),
+        (["search", "{}/i", "x", "--weight", "2"], 2, "between 0"),
         (["index", "build", "{}/in.jsonl", "-o", "{}/i"], 2, "exists"),
         (["index", "build", "{}/none.txt", "-o", "{}/j"], 2, "no such file"),
         (["index", "build", "{}/empty.txt", "-o", "{}/j"], 3, "no documents"),
