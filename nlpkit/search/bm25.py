@@ -1,134 +1,109 @@
 """BM25 that documents can join and leave: counts are stored, every weight is computed when a query is asked.
 
-N documents have positions 0 … N-1; V terms; P postings. A :class:`Segment` is a compressed table by term. Adding
-makes a small segment more, deleting masks a position; nothing that is stored depends on the rest of the corpus,
-so no document is ever scored again. Score of a document d for a query q (Robertson and Zaragoza, "The Probabilistic
-Relevance Framework: BM25 and Beyond", 2009, section 3; idf as in Lucene, which never falls below zero)::
+N documents have positions 0 … N-1; P postings. Adding makes a small :class:`~nlpkit.search.postings.Segment` more,
+deleting masks a position; nothing that is stored depends on the rest of the corpus, so no document is ever scored
+again. Score of a document d for a query q (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+Beyond", 2009, section 3; idf as in Lucene, which never falls below zero), where w is 1 for each time a term is asked::
 
-    Σ over t in q of  ln(1 + (N - df + 0.5) / (df + 0.5)) · tf / (tf + k1 · (1 - b + b · |d| / mean|d|))
+    Σ over t in q of  w · ln(1 + (N - df + 0.5) / (df + 0.5)) · tf / (tf + k1 · (1 - b + b · |d| / mean|d|))
+
+What a term adds to its documents is kept until the documents change, up to a limit of memory; a query then is a few
+additions of vectors.
 """
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
-from nlpkit.search.topk import top
+from nlpkit.errors import UsageError
+from nlpkit.search.postings import Segment, count, key, merge
+from nlpkit.search.topk import top, top_owners
 
-_CHUNK = 1024  # documents counted at a time
+__all__ = ["BM25", "Query", "Segment", "count", "merge"]
 
+#: Terms, each once for each time it is asked, or terms with weights above zero.
+Query = Sequence[str] | Mapping[str, float]
 
-@dataclass(frozen=True)
-class Segment:
-    """The counts of some documents, by term. Immutable.
-
-    ``letters`` (bytes of all terms, sorted, end to end) uint8, ``ends`` (V+1) int64 into it; ``starts`` (V+1) int64
-    into ``documents`` (P) int32 and ``counts`` (P) int32; ``lengths`` (N) int32, in terms.
-    """
-
-    letters: np.ndarray
-    ends: np.ndarray
-    starts: np.ndarray
-    documents: np.ndarray
-    counts: np.ndarray
-    lengths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def term(self, number: int) -> bytes:
-        """The UTF-8 bytes of a term."""
-        return self.letters[self.ends[number] : self.ends[number + 1]].tobytes()
-
-    def find(self, term: bytes) -> int | None:
-        """The number of a term, or None."""
-        at = bisect_left(range(len(self.ends) - 1), term, key=self.term)
-        return at if at < len(self.ends) - 1 and self.term(at) == term else None
-
-    def postings(self, term: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Documents that hold the term (ascending) and how often."""
-        number = self.find(term)
-        if number is None:
-            return np.empty(0, np.int32), np.empty(0, np.int32)
-        part = slice(int(self.starts[number]), int(self.starts[number + 1]))
-        return self.documents[part], self.counts[part]
+_DENSE = 12  # a term in more than one of so many documents is kept as one number a document
+_KEPT = 256 << 20  # bytes of impacts that are kept
 
 
-def count(texts: Iterable[Sequence[str]]) -> Segment:
-    """The segment of documents given as lists of terms.
+class _Impact(NamedTuple):
+    """What one term adds: to ``documents`` (df,) int64 each its own of ``impacts`` (df,), or to all N (``None``)."""
 
-    >>> segment = count([["a", "b", "a"], ["b"]])
-    >>> [x.tolist() for x in segment.postings(b"b")]
-    [[0, 1], [1, 1]]
-    """
-    vocabulary: dict[str, int] = {}
-    terms, documents, counts, lengths = [], [], [], []
-    source = iter(texts)
-    first = 0
-    while chunk := list(islice(source, _CHUNK)):
-        sizes = np.fromiter(map(len, chunk), np.int64, len(chunk))
-        ids = np.fromiter(
-            (vocabulary.setdefault(t, len(vocabulary)) for t in chain.from_iterable(chunk)),
-            np.int64,
-            int(sizes.sum()),
-        )
-        keys, times = np.unique(
-            (ids << 32) | np.repeat(np.arange(first, first + len(chunk)), sizes), return_counts=True
-        )
-        terms.append(keys >> 32)
-        documents.append((keys & 0xFFFFFFFF).astype(np.int32))
-        counts.append(times.astype(np.int32))
-        lengths.append(sizes.astype(np.int32))
-        first += len(chunk)
-    words = [t.encode("utf-8", "surrogatepass") for t in vocabulary]
-    return _table(words, _cat(terms, np.int64), _cat(documents), _cat(counts), _cat(lengths))
+    documents: np.ndarray | None
+    impacts: np.ndarray
 
 
-def merge(segments: Sequence[Segment], keep: np.ndarray) -> Segment:
-    """One segment of several, without the documents where ``keep`` (N in all, bool) is false."""
-    vocabulary: dict[bytes, int] = {}
-    terms, documents, counts = [], [], []
-    place = (np.cumsum(keep) - 1).astype(np.int32)  # (N,) new position of a kept document
-    first = 0
-    for segment in segments:
-        known = [
-            vocabulary.setdefault(segment.term(i), len(vocabulary)) for i in range(len(segment.ends) - 1)
-        ]
-        at = segment.documents.astype(np.int64) + first
-        kept = keep[at]
-        owner = np.repeat(np.array(known, np.int64), np.diff(segment.starts))
-        terms.append(owner[kept])
-        documents.append(place[at[kept]])
-        counts.append(segment.counts[kept])
-        first += len(segment)
-    lengths = _cat([s.lengths for s in segments])[keep]
-    return _table(list(vocabulary), _cat(terms, np.int64), _cat(documents), _cat(counts), lengths)
+class _Statistics:
+    """The numbers that hold while no document comes or goes, and what is computed with them on demand."""
 
+    def __init__(self, index: "BM25") -> None:
+        alive, lengths = index.alive, index.lengths
+        self.segments = tuple(index.segments)
+        self.total = int(np.count_nonzero(alive))
+        self.alive = None if self.total == len(alive) else alive.copy()
+        there = lengths if self.alive is None else lengths[alive]
+        self.mean = float(there.sum(dtype=np.int64)) / self.total if self.total else 0.0
+        slope = index.k1 * index.b / self.mean if self.mean else 0.0
+        self.norm = lengths * slope + index.k1 * (1 - index.b)  # (N,)
+        self._kept: dict[str, _Impact | None] = {}
+        self._bytes = 0
+        self._lock = Lock()
 
-def _cat(parts: Sequence[np.ndarray], kind: type = np.int32) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0, kind)
+    def postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
+        """Positions int64, ascending, of the documents that still exist and hold a term, and how often."""
+        wanted = key(term)
+        first, documents, counts = 0, [], []
+        for segment in self.segments:
+            part = segment.find(wanted)
+            if part.stop > part.start:
+                documents.append(segment.documents[part].astype(np.int64))
+                documents[-1] += first
+                counts.append(segment.counts[part])
+            first += len(segment)
+        if not documents:
+            return np.empty(0, np.int64), np.empty(0, np.uint8)
+        at, times = (x[0] if len(x) == 1 else np.concatenate(x) for x in (documents, counts))
+        if self.alive is not None:
+            kept = self.alive[at]
+            return at[kept], times[kept]
+        return at, times
 
-
-def _table(
-    words: list[bytes], terms: np.ndarray, documents: np.ndarray, counts: np.ndarray, lengths: np.ndarray
-) -> Segment:
-    """Sort postings by term bytes, then document; terms without postings are left out."""
-    df = np.bincount(terms, minlength=len(words)) if len(terms) else np.zeros(len(words), np.int64)
-    order = sorted((i for i in range(len(words)) if df[i]), key=words.__getitem__)
-    rank = np.zeros(len(words), np.int64)
-    rank[order] = np.arange(len(order))
-    by = np.argsort((rank[terms] << 32) | documents)
-    sizes = np.array([len(words[i]) for i in order], np.int64)
-    letters = np.frombuffer(b"".join(words[i] for i in order), np.uint8)
-    ends, starts = (np.concatenate([[0], np.cumsum(x)]).astype(np.int64) for x in (sizes, df[order]))
-    return Segment(letters, ends, starts, documents[by], counts[by], lengths)
+    def impact(self, term: str) -> _Impact | None:
+        """What a term adds to which documents; None where it occurs nowhere."""
+        try:
+            return self._kept[term]
+        except KeyError:
+            pass
+        made: _Impact | None = None
+        documents, counts = self.postings(term)
+        if df := len(documents):
+            idf = math.log1p((self.total - df + 0.5) / (df + 0.5))
+            impacts = counts.astype(np.float64)
+            impacts /= impacts + self.norm.take(documents)
+            impacts *= idf
+            made = _Impact(documents, impacts)
+            if df * _DENSE > len(self.norm):
+                dense = np.zeros(len(self.norm))
+                dense[documents] = impacts
+                made = _Impact(None, dense)
+        size = 200 + (0 if made is None else made.impacts.nbytes * (1 if made.documents is None else 2))
+        with self._lock:
+            if self._bytes + size > _KEPT:
+                self._kept, self._bytes = {}, 0
+            self._kept[term] = made
+            self._bytes += size
+        return made
 
 
 class BM25:
-    """A scorer over a few segments.
+    """A scorer over a few segments, whose documents have positions one behind the other.
+
+    Any number of threads may ask; one at a time may change it, while none asks.
 
     >>> index = BM25()
     >>> index.add([["cat"], ["dog", "cat"]])
@@ -139,66 +114,119 @@ class BM25:
     []
     """
 
-    MOST_SEGMENTS = 8
-
-    def __init__(self, segment: Segment | None = None, *, k1: float = 1.2, b: float = 0.75) -> None:
+    def __init__(
+        self, segments: Segment | Iterable[Segment] = (), *, k1: float = 1.2, b: float = 0.75
+    ) -> None:
         self.k1, self.b = k1, b
-        self.segments: list[Segment] = [segment] if segment is not None else []
-        self.lengths = segment.lengths if segment is not None else np.empty(0, np.int32)
-        self.alive = np.ones(len(self.lengths), bool)
+        self.segments: list[Segment] = [segments] if isinstance(segments, Segment) else list(segments)
+        self.alive = np.ones(sum(map(len, self.segments)), bool)
+        self._lengths: np.ndarray | None = None
+        self._now: _Statistics | None = None
+
+    def __len__(self) -> int:
+        """How many positions there are, those of deleted documents too."""
+        return len(self.alive)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many terms each document has, (N,) int32; read on first use."""
+        if self._lengths is None:
+            parts = [s.lengths[:] for s in self.segments]
+            self._lengths = np.concatenate(parts) if parts else np.empty(0, np.int32)
+        return self._lengths
+
+    @property
+    def _statistics(self) -> _Statistics:
+        now = self._now
+        if now is None:
+            now = self._now = _Statistics(self)
+        return now
+
+    def append(self, segment: Segment) -> None:
+        """Append the documents of a segment; they take the next positions.
+
+        Segments in memory are joined like the digits of a binary counter: there are few of them, and a posting is
+        moved a logarithmic number of times. One that is mapped from disk stays as it is.
+        """
+        self.segments.append(segment)
+        while len(self.segments) > 1:
+            before, last = self.segments[-2:]
+            if not (before.in_memory and last.in_memory) or len(before) >= 2 * len(last):
+                break
+            self.segments[-2:] = [merge([before, last], np.ones(len(before) + len(last), bool))]
+        self.alive = np.concatenate([self.alive, np.ones(len(segment), bool)])
+        self._lengths = self._now = None
 
     def add(self, texts: Iterable[Sequence[str]]) -> None:
-        """Append documents, given as lists of terms; they take the next positions."""
-        fresh = count(texts)
-        self.segments.append(fresh)
-        self.lengths = np.concatenate([self.lengths, fresh.lengths])
-        self.alive = np.concatenate([self.alive, np.ones(len(fresh), bool)])
-        if len(self.segments) > self.MOST_SEGMENTS:
-            # Join the small ones; the first, which is the bulk, stays as it is.
-            tail = self.segments[1:]
-            joined = merge(tail, np.ones(sum(map(len, tail)), bool))
-            self.segments = [self.segments[0], joined]
+        """Append documents, given as lists of terms."""
+        self.append(count(texts))
 
     def delete(self, positions: Sequence[int] | np.ndarray) -> None:
         """Take documents out of every count."""
         self.alive[np.asarray(positions, np.int64)] = False
+        self._now = None
 
     def compacted(self) -> Segment:
         """One segment of the documents that are left, at new positions in the same order."""
         return merge(self.segments, self.alive)
 
-    def scores(self, query: Sequence[str]) -> np.ndarray:
-        """Scores (N,) float64 of all positions; 0 where no term is shared or the document is deleted."""
-        total = int(self.alive.sum())
-        mean = float(self.lengths[self.alive].mean()) if total else 0.0
-        where, what = [], []
-        for term, times in Counter(query).items():
-            documents, counts = self._postings(term.encode("utf-8", "surrogatepass"))
-            df = len(documents)
-            if not df:
+    def frequency(self, term: str) -> int:
+        """How many documents hold a term."""
+        return len(self._statistics.postings(term)[0])
+
+    def scores(self, query: Query, allowed: np.ndarray | None = None) -> np.ndarray:
+        """Scores (N,) float64 of all positions.
+
+        0 where no term is shared, the document is deleted, or ``allowed`` (N,) bool is false.
+        """
+        now = self._statistics
+        total = np.zeros(len(self.alive))
+        for term, weight in _weights(query).items():
+            if (impact := now.impact(term)) is None:
                 continue
-            idf = np.log1p((total - df + 0.5) / (df + 0.5))
-            norm = self.k1 * (1 - self.b + self.b * self.lengths[documents] / mean)
-            where.append(documents)
-            what.append(times * idf * counts / (counts + norm))
-        if not where:
-            return np.zeros(len(self.lengths))
-        return np.bincount(np.concatenate(where), np.concatenate(what), minlength=len(self.lengths))
+            impacts = impact.impacts if weight == 1 else impact.impacts * weight
+            if impact.documents is None:
+                total += impacts
+            else:
+                total[impact.documents] += impacts  # a document is there once, so that nothing is lost
+        if allowed is not None:
+            total *= allowed
+        return total
 
-    def _postings(self, term: bytes) -> tuple[np.ndarray, np.ndarray]:
-        first, found = 0, []
-        for segment in self.segments:
-            documents, counts = segment.postings(term)
-            found.append((documents.astype(np.int64) + first, counts))
-            first += len(segment)
-        documents = _cat([d for d, _ in found], np.int64)
-        counts = _cat([c for _, c in found])
-        kept = self.alive[documents]
-        return documents[kept], counts[kept]
+    def top(
+        self, query: Query, k: int, allowed: np.ndarray | None = None, owner: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and scores of the best ``k`` documents that share a term with the query, ties by position.
 
-    def top(self, query: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and scores of the best ``k`` documents that share a term with the query."""
-        scores = self.scores(query)
-        held = np.flatnonzero(scores > 0)
-        best = held[top(scores[held], k)]
+        ``allowed`` (N,) bool limits the choice. ``owner`` (N,) int64 says to which document a passage belongs: of each
+        document only its best passage is returned, and ``k`` counts documents.
+        """
+        scores = self.scores(query, allowed)
+        best = top(scores, k, 0.0) if owner is None else top_owners(scores, k, owner, 0.0)
         return best, scores[best]
+
+    def explain(self, query: Query, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """What each term of the query adds to the scores of some documents, (n,) float64 by term."""
+        at = np.asarray(positions, np.int64)
+        made: dict[str, np.ndarray] = {}
+        for term, weight in _weights(query).items():
+            made[term] = np.zeros(len(at))
+            if (impact := self._statistics.impact(term)) is None:
+                continue
+            if impact.documents is None:
+                made[term] = impact.impacts[at] * weight
+            else:
+                near = np.minimum(impact.documents.searchsorted(at), len(impact.documents) - 1)
+                made[term] = (impact.documents[near] == at) * impact.impacts[near] * weight
+        return made
+
+
+def _weights(query: Query) -> Mapping[str, float]:
+    if isinstance(query, Mapping):
+        if any(not 0 < w < math.inf for w in query.values()):
+            raise UsageError("the weight of a query's term has to be above 0")
+        return query
+    weights: dict[str, float] = {}
+    for term in query:
+        weights[term] = weights.get(term, 0) + 1
+    return weights
