@@ -343,7 +343,7 @@ class Index:
                 "path": str(self.path),
                 "documents": numbers["documents"],
                 "passages": int(view.alive.sum()),
-                "terms": max((len(s.ends) - 1 for s in bm25.segments), default=0),
+                "terms": max((s.terms for s in bm25.segments), default=0),
                 "mean_length": round(float(alive.mean()), 2) if len(alive) else 0.0,
                 "unit": chosen.documents or None,
                 "chunk": chunk,
