@@ -4,7 +4,8 @@ A convex combination of normalized scores beats rank fusion where its one weight
 2023, "An Analysis of Fusion Functions for Hybrid Retrieval", sections 4 and 5); rank fusion needs no tuning
 (Cormack, Clarke and Büttcher 2009). A BM25 score is divided by the best one: nothing is below 0, where no term is
 shared. Cosines have no such floor that a model would come near to, so they are moved to 0 … 1 between the least and
-the best of the candidates; this makes one weight mean the same for models whose cosines spread differently.
+the best among the first hundred or so of both lists; so one weight means the same for models whose cosines spread
+differently, and a ranking does not change when more of it is asked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,12 +48,15 @@ class Candidates:
 
 
 def union(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], rows: np.ndarray
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    rows: np.ndarray,
+    pool: int | None = None,
 ) -> Candidates:
     """Candidates from two lists of (positions best first, exact scores of the union in position order).
 
     The positions differ, the scores are of the union ``np.union1d(first[0], second[0])``, of which ``rows`` (n,) are
-    the documents.
+    the documents. The first ``pool`` of both lists set the scale of cosines; those behind may be below 0.
     """
     positions = np.union1d(first[0], second[0]).astype(np.int64)
     ranks = []
@@ -60,8 +64,12 @@ def union(
         rank = np.zeros(len(positions), np.int64)
         rank[np.searchsorted(positions, listed)] = np.arange(1, len(listed) + 1)
         ranks.append(rank)
-    lexical, semantic = minmax(first[1], 0.0), minmax(second[1])
-    return Candidates(positions, rows, first[1], second[1], lexical, semantic, *ranks)
+    dense = second[1]
+    scale = dense
+    if pool is not None:
+        scale = dense[((ranks[0] > 0) & (ranks[0] <= pool)) | ((ranks[1] > 0) & (ranks[1] <= pool))]
+    semantic = minmax(dense, scale.min() if len(scale) else None)
+    return Candidates(positions, rows, first[1], dense, minmax(first[1], 0.0), semantic, *ranks)
 
 
 def minmax(scores: np.ndarray, floor: float | None = None) -> np.ndarray:

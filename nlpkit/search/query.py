@@ -75,6 +75,11 @@ class Ask:
         """How many documents the first stage has to bring."""
         return self.k if self.rerank is None else max(self.k, self.pool)
 
+    @property
+    def deep(self) -> int:
+        """How many documents hybrid takes of each list."""
+        return max(self.k, self.pool)
+
 
 class View(Protocol):
     """What is asked of :class:`nlpkit.search.derived.View`."""
@@ -144,7 +149,7 @@ def first(
         made = [_one("dense", *listed) for listed in search.nearest(vectors, ask.first)]
     else:
         assert vectors is not None
-        near = search.nearest(vectors, max(ask.pool, ask.first))
+        near = search.nearest(vectors, ask.deep)
         made = [search.hybrid(*each) for each in zip(queries, vectors, near, strict=True)]
     return [search.hits(store, text, found) for text, found in zip(queries, made, strict=True)]
 
@@ -167,7 +172,7 @@ def candidates(
     Only those candidates that are among the first ten at some weight, so that few ids are looked up.
     """
     search = Search(view, ask)
-    near = search.nearest(vectors, ask.pool)
+    near = search.nearest(vectors, ask.deep)
     made = []
     for text, vector, listed in zip(queries, vectors, near, strict=True):
         union = search.union(search.terms(text), vector, listed)
@@ -242,11 +247,11 @@ class Search:
         scores = self.view.bm25.scores(terms, self.allowed)
         held = np.flatnonzero(scores > 0)
         rows = held if self.whole else self.rows[held]
-        words = held[fuse.best_of(scores[held], rows, self.ask.pool)]
-        close = near[0][: self.ask.pool]
+        words = held[fuse.best_of(scores[held], rows, self.ask.deep)]
+        close = near[0]
         positions = np.union1d(words, close).astype(np.int64)
         dense = np.empty(len(positions), np.float64)
-        dense[np.searchsorted(positions, close)] = near[1][: self.ask.pool]
+        dense[np.searchsorted(positions, close)] = near[1]
         rest = np.setdiff1d(words, close, assume_unique=True)
         if len(rest):
             try:
@@ -254,7 +259,7 @@ class Search:
             except KeyError as error:
                 raise ArtifactError(f"a passage has no vector ({error}); {_REBUILD}") from error
             dense[np.searchsorted(positions, rest)] = exact
-        return fuse.union((words, scores[positions]), (close, dense), self.rows[positions])
+        return fuse.union((words, scores[positions]), (close, dense), self.rows[positions], self.ask.pool)
 
     def hybrid(self, text: str, vector: np.ndarray, near: tuple[np.ndarray, np.ndarray]) -> _Found:
         """The first documents by the mixture of both scores."""
@@ -322,7 +327,7 @@ class Search:
     def _allows(self, keys: np.ndarray) -> np.ndarray:
         """Which passages (n,) may be found, by their keys."""
         assert self.allowed is not None
-        if keys is self.keys:
+        if len(keys) == len(self.keys) and bool((keys == self.keys).all()):
             return self.allowed
         return np.asarray(self.allowed[self._positions(keys)])
 

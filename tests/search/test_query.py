@@ -157,12 +157,14 @@ def test_hybrid_is_the_formula(passages, fusion):
         QUERIES, world.query, answer(world, world, QUERIES, world.query, ask), strict=True
     ):
         words, near = world.bm25.scores(text.split()), world.raw @ vector
-        lists = []
-        for scores, held in ((words, allowed & (words > 0)), (near, allowed)):
-            lists.append([at for _, at in world.brute(scores, 9 if scores is near else pool, held)][:pool])
+        lists = [
+            [at for _, at in world.brute(scores, ask.k, held)]
+            for scores, held in ((words, allowed & (words > 0)), (near, allowed))
+        ]
         both = sorted({*lists[0], *lists[1]})
         if fusion == "norm":
-            low, high = near[both].min(), near[both].max()
+            scale = near[[*lists[0][:pool], *lists[1][:pool]]]
+            low, high = scale.min(), scale.max()
             mixed = {
                 i: 0.6 * words[i] / words[both].max() + 0.4 * (near[i] - low) / (high - low) for i in both
             }
@@ -181,6 +183,18 @@ def test_hybrid_is_the_formula(passages, fusion):
             assert hit.score == pytest.approx(sum(hit.why["mixed"].values()))
             if fusion == "norm":
                 assert hit.why["mixed"]["bm25"] == pytest.approx(0.6 * words[i] / words[both].max())
+
+
+def test_a_ranking_does_not_change_when_more_is_asked_for():
+    world = World(90, 1, seed=5)
+    few, more, deep = (
+        answer(world, world, QUERIES, world.query, Ask(k=k, mode="hybrid", pool=30)) for k in (5, 30, 70)
+    )
+    for hits, others in zip(few, more, strict=True):
+        assert [(h.id, h.score) for h in hits] == [(h.id, h.score) for h in others[:5]]
+    for hits, others in zip(more, deep, strict=True):
+        scores = {h.id: h.score for h in others}
+        assert len(others) > len(hits) and all(scores[h.id] == h.score for h in hits)
 
 
 def test_many_passages_of_one_document_do_not_hide_the_others():
