@@ -1,7 +1,7 @@
 """``nlpkit index``: build and change a search index."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,18 @@ app = typer.Typer(
 )
 
 Where = Annotated[Path, typer.Argument(metavar="INDEX", help="The index.")]
+LockTimeout = Annotated[
+    float,
+    typer.Option("--lock-timeout", metavar="SECONDS", help="How long to wait for another writer."),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        "--documents",
+        metavar="UNIT",
+        help="In text, a document is a line, a paragraph or a file (default: as the index was built).",
+    ),
+]
 
 
 @app.command()
@@ -25,6 +37,12 @@ def build(
         ),
     ] = "none",
     documents: Documents = "paragraph",
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            "--chunk", metavar="SIZE/OVERLAP", help="Cut documents into passages of so many tokens: 200/50."
+        ),
+    ] = None,
     text_field: TextField = "text",
     id_field: IdField = None,
     recipe: Annotated[
@@ -35,19 +53,40 @@ def build(
             help="How BM25 sees words: a TOML file of standardize, or steps with commas.",
         ),
     ] = None,
+    k1: Annotated[float, typer.Option("--k1", metavar="X", help="BM25: how soon repetition tires.")] = 1.2,
+    b: Annotated[float, typer.Option("--b", metavar="X", help="BM25: what length costs, 0 to 1.")] = 0.75,
+    faiss: Annotated[
+        str | None,
+        typer.Option("--faiss", metavar="FACTORY", help="A FAISS index by its factory string; else by size."),
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="WAY", help="Search small copies of the vectors: int8 or binary."),
+    ] = None,
+    rescore: Annotated[
+        int | None,
+        typer.Option("--rescore", metavar="N", help="How many times k are compared exactly."),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="URI", help="Where vectors are kept: local.")
+    ] = "local",
     errors: Errors = "replace",
+    lock_timeout: LockTimeout = 10.0,
     force: Force = False,
+    json_: AsJson = False,
 ) -> None:
     """Index documents: text files, jsonl, csv or tsv records.
 
+    A build that was cut short is gone on with by the same command.
+
     Example: nlpkit index build docs/*.txt --documents paragraph -o indexes/docs
     """
-    from nlpkit import console
-    from nlpkit.search.index import Index
+    from nlpkit.search.index import Index, known_backend
     from nlpkit.store.atomic import refuse_existing
     from nlpkit.text.documents import read_documents, required
     from nlpkit.text.standardize import Recipe
 
+    known_backend(backend)
     refuse_existing(output, force)
     chosen = None
     if recipe is not None:
@@ -56,56 +95,113 @@ def build(
     found = read_documents(
         inputs or [], documents=documents, text_field=text_field, id_field=id_field, errors=errors
     )
+    dense = {"factory": faiss, "quantize": quantize, "rescore": rescore}
     index = Index.build(
         required(found, inputs or [], "index"),
         output,
         encoder_path=None if model == "none" else model,
         recipe=chosen,
+        chunks=chunk,
+        k1=k1,
+        b=b,
+        dense={name: value for name, value in dense.items() if value is not None},
+        unit=documents,
         force=force,
+        lock_timeout=lock_timeout,
     )
-    console.note(f"{output}: {index.changed.words()}")
+    _say(output, index.changed, json_)
+
+
+def _change(
+    index: Path, inputs: list[str] | None, update: bool, timeout: float, json_: bool, **options: Any
+) -> None:
+    from nlpkit.search.index import Index
+    from nlpkit.text.documents import read_documents
+
+    with Index.open(index, writable=True, lock_timeout=timeout) as opened:
+        options["documents"] = options["documents"] or opened.settings.documents or "paragraph"
+        changed = opened.add(read_documents(inputs or [], **options), update=update)
+    _say(index, changed, json_)
+
+
+def _say(index: Path, changed: Any, json_: bool) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    from nlpkit import console
+
+    if json_:
+        console.write(dumps({"path": str(index), **asdict(changed)}) + "\n")
+    console.note(f"{index}: {changed.words()}")
 
 
 @app.command()
 def add(
     index: Where,
     inputs: Inputs = None,
-    update: Annotated[bool, typer.Option("--update", help="Replace documents whose id is there.")] = False,
-    documents: Documents = "paragraph",
+    documents: Unit = None,
     text_field: TextField = "text",
     id_field: IdField = None,
     errors: Errors = "replace",
+    lock_timeout: LockTimeout = 10.0,
+    json_: AsJson = False,
 ) -> None:
-    """Add documents, all or none; they are on the disk and found when this returns.
+    """Add documents, all or none; they are on the disk and found when this returns. An id that is there is an error.
 
-    Example: nlpkit index add indexes/docs new.jsonl --update
+    Example: nlpkit index add indexes/docs new.jsonl
     """
-    from nlpkit import console
-    from nlpkit.search.index import Index
-    from nlpkit.text.documents import read_documents
+    options = {"documents": documents, "text_field": text_field, "id_field": id_field, "errors": errors}
+    _change(index, inputs, False, lock_timeout, json_, **options)
 
-    found = read_documents(
-        inputs or [], documents=documents, text_field=text_field, id_field=id_field, errors=errors
-    )
-    with Index.open(index, writable=True) as opened:
-        changed = opened.add(found, update=update)
-    console.note(f"{index}: {changed.words()}")
+
+@app.command()
+def update(
+    index: Where,
+    inputs: Inputs = None,
+    documents: Unit = None,
+    text_field: TextField = "text",
+    id_field: IdField = None,
+    errors: Errors = "replace",
+    lock_timeout: LockTimeout = 10.0,
+    json_: AsJson = False,
+) -> None:
+    """Add documents or replace those of the same id, all or none; what is unchanged costs nothing.
+
+    Example: nlpkit index update indexes/docs docs.jsonl
+    """
+    options = {"documents": documents, "text_field": text_field, "id_field": id_field, "errors": errors}
+    _change(index, inputs, True, lock_timeout, json_, **options)
 
 
 @app.command()
 def delete(
     index: Where,
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of documents.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids of documents; -: from stdin, one a line.")
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--ids", metavar="FILE", help="A file of ids, one a line.")
+    ] = None,
+    lock_timeout: LockTimeout = 10.0,
 ) -> None:
     """Delete documents by id, all or none.
 
     Example: nlpkit index delete indexes/docs faq-17 faq-18
     """
     from nlpkit import console
+    from nlpkit.errors import UsageError
     from nlpkit.search.index import Index
+    from nlpkit.text.documents import read_documents
 
-    with Index.open(index, writable=True) as opened:
-        count = opened.delete(ids)
+    wanted = [i for i in ids or [] if i != "-"]
+    listed = [str(from_file)] if from_file is not None else []
+    listed += ["-"] if "-" in (ids or []) else []
+    for source in listed:
+        wanted += [line.text for line in read_documents([source], format="text") if line.text]
+    if not ids and from_file is None:
+        raise UsageError("name the ids of documents, or pass --ids FILE, or - for standard input")
+    with Index.open(index, writable=True, lock_timeout=lock_timeout) as opened:
+        count = opened.delete(wanted)
     console.note(f"{index}: {count:,} deleted")
 
 
@@ -118,21 +214,13 @@ def info(index: Where, json_: AsJson = False) -> None:
     import json
 
     from nlpkit import console
-    from nlpkit.search.index import Index
+    from nlpkit.search.index import Index, info_rows
 
     known = Index.open(index).info()
     if json_:
         console.write(json.dumps(known, ensure_ascii=False, indent=1) + "\n")
-        return
-    rows = []
-    for name, value in known.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(value)
-        if value is not None:
-            rows.append((name.replace("_", " "), str(value)))
-    console.table(rows, ("what", "value"))
+    else:
+        console.table(info_rows(known), ("what", "value"))
 
 
 @app.command()
@@ -159,22 +247,30 @@ def verify(index: Where, json_: AsJson = False) -> None:
 
 
 @app.command()
-def compact(
-    index: Where,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make the BM25 and FAISS files anew from the documents.")
-    ] = False,
-) -> None:
+def compact(index: Where, lock_timeout: LockTimeout = 10.0) -> None:
     """Fold recent changes into the index files and give the space of deleted documents back.
 
     Example: nlpkit index compact indexes/docs
     """
+    _fold(index, lock_timeout, rebuild=False)
+
+
+@app.command()
+def rebuild(index: Where, lock_timeout: LockTimeout = 10.0) -> None:
+    """Make the BM25 and FAISS files anew from the documents; no text goes through the model again.
+
+    Example: nlpkit index rebuild indexes/docs
+    """
+    _fold(index, lock_timeout, rebuild=True)
+
+
+def _fold(index: Path, timeout: float, *, rebuild: bool) -> None:
     from nlpkit import console
     from nlpkit.search.index import Index
 
-    with Index.open(index, writable=True) as opened:
+    with Index.open(index, writable=True, lock_timeout=timeout) as opened:
         opened.compact(rebuild=rebuild)
-    console.note(f"{index}: compacted")
+    console.note(f"{index}: {'rebuilt' if rebuild else 'compacted'}")
 
 
 @app.command()

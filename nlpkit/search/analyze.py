@@ -7,7 +7,9 @@ from nlpkit.search.folder import Settings
 from nlpkit.store.manifest import Manifest
 from nlpkit.text.standardize import Recipe, Standardizer
 
-STEPS = ("nfkd", "lower", "strip-accents", "strip-punct", "stopwords:en", "stem:en")
+#: Words of one sign are left out: in text without punctuation they are what remains of initials, list numbers and
+#: abbreviations (e.g., J. R.), which match everywhere and mean nothing.
+STEPS = ("nfkd", "lower", "strip-accents", "strip-punct", "stopwords:en", "stem:en", "min-length:2")
 
 
 class Analyzer:

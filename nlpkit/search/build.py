@@ -1,20 +1,21 @@
 """The making of a new index: it appears whole or not at all, and a killed build is gone on with.
 
-First all documents are written, so that a bad one is told of at once; then each different passage goes through the model,
-committed as it goes; then everything is derived. The unfinished folder lies beside the target under a hidden name. The
-same command finds there the vectors that were paid for, by the content that they belong to, and does all else anew: the
-result is that of a build that was never cut short.
+First all documents are written, so that a bad one is told of at once; then each different passage goes through the
+model, committed as it goes; then everything is derived. The unfinished folder lies beside the target under a hidden
+name. The same command finds there the vectors that were paid for, by the content that they belong to, and does all else
+anew: the result is that of a build that was never cut short.
 """
 
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from nlpkit import console
-from nlpkit.errors import ArtifactError, DataError
+from nlpkit.errors import DataError, NlpkitError
 from nlpkit.search import encode, segments, sums
 from nlpkit.search import folder as folders
 from nlpkit.search.analyze import Analyzer
@@ -60,18 +61,18 @@ def build(
     encoder: Encoder | None,
     analyzer: Analyzer,
     force: bool,
-    total: int | None = None,
+    lock_timeout: float = 10.0,
 ) -> Changed:
-    """Make an index folder; with ``force`` it replaces an older index. ``total``: how many documents there will be."""
+    """Make an index folder; with ``force`` it replaces an older index."""
     output = refuse_existing(output, force)
     folders.replaceable(output, force)
     changed = Changed()
-    with take_over(output), _unfinished(output, settings) as made:
+    with take_over(output, lock_timeout), _unfinished(output, settings, lock_timeout) as made:
         store = create(made)
         try:
             with explained(store.path):
-                _prepare(store, settings)
-                _write(store, documents, settings, changed, total)
+                _prepare(store)
+                _write(store, documents, settings, changed, encoder)
                 if encoder is not None:
                     embed_all(store, encoder, changed)
                 fault("built")
@@ -104,14 +105,14 @@ def build(
 
 
 @contextmanager
-def _unfinished(output: Path, settings: Settings) -> Iterator[Path]:
+def _unfinished(output: Path, settings: Settings, lock_timeout: float) -> Iterator[Path]:
     """The folder in which an index is made. It stays when the work ends badly after some vectors were paid for."""
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(20, "Not a directory", str(output))
     output.parent.mkdir(parents=True, exist_ok=True)
     made = output.with_name(f".{output.name}.unfinished")
     made.mkdir(exist_ok=True)
-    with locked(made, 0.0):
+    with locked(made, lock_timeout):
         state = {k: v for k, v in asdict(settings).items() if k in _OF_MODEL}
         if not _goes_on(made, state):
             _empty(made)
@@ -124,7 +125,7 @@ def _unfinished(output: Path, settings: Settings) -> Iterator[Path]:
             count = _vectors_in(made) if settings.encoder else 0
             if count:
                 console.note(
-                    f"{output}: not finished; {count:,} vectors are kept in {made} and used when the command is repeated"
+                    f"{output}: not finished; {count:,} vectors are kept in {made} for when the command is repeated"
                 )
             else:
                 shutil.rmtree(made, ignore_errors=True)
@@ -133,11 +134,27 @@ def _unfinished(output: Path, settings: Settings) -> Iterator[Path]:
 
 
 def _goes_on(made: Path, state: dict[str, object]) -> bool:
-    """Whether the folder holds vectors of the same model."""
+    """Whether the folder holds whole vectors of the same model; those that are not whole are dropped."""
     try:
-        return (made / DATABASE).is_file() and bool(state["width"]) and jsonfile.read(made / STATE) == state
-    except (ArtifactError, OSError):
+        if not (made / DATABASE).is_file() or not state["width"] or jsonfile.read(made / STATE) != state:
+            return False
+        store = create(made)
+        try:
+            if store.connection.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
+                return False
+            query = "SELECT number, key, vector, sum FROM embeddings"
+            size = 4 * int(str(state["width"]))
+            bad = [
+                (number,)
+                for number, key, vector, total in store.connection.execute(query)
+                if checksum(key, vector) != total or len(vector) != size
+            ]
+            store.connection.executemany("DELETE FROM embeddings WHERE number = ?", bad)
+        finally:
+            store.connection.close()
+    except (OSError, sqlite3.Error, NlpkitError):
         return False
+    return True
 
 
 def _empty(made: Path) -> None:
@@ -158,16 +175,10 @@ def _vectors_in(made: Path) -> int:
     return 0
 
 
-def _prepare(store: Store, settings: Settings) -> None:
-    """An empty record, with the vectors of a killed build that are whole."""
-    query = "SELECT number, key, vector, sum FROM embeddings ORDER BY number"
-    bad = []
-    for number, key, vector, total in store.connection.execute(query):
-        if checksum(key, vector) != total or len(vector) != 4 * settings.width:
-            bad.append((number,))
+def _prepare(store: Store) -> None:
+    """A record without documents, which may hold the vectors of a killed build."""
     store.connection.execute("BEGIN IMMEDIATE")
     store.clear()
-    store.connection.executemany("DELETE FROM embeddings WHERE number = ?", bad)
     store.commit()
     count = store.connection.execute("SELECT count(*) FROM embeddings").fetchone()[0]
     if count:
@@ -175,10 +186,18 @@ def _prepare(store: Store, settings: Settings) -> None:
 
 
 def _write(
-    store: Store, documents: Iterable[Document], settings: Settings, changed: Changed, total: int | None
+    store: Store,
+    documents: Iterable[Document],
+    settings: Settings,
+    changed: Changed,
+    encoder: Encoder | None,
 ) -> None:
-    inserting = Inserting(store, settings, changed, update=False)
-    with console.progress("reading", total=total, unit="documents") as bar:
+    def model(count: int) -> Encoder:
+        assert encoder is not None
+        return encoder
+
+    inserting = Inserting(store, settings, changed, model)
+    with console.progress("reading", unit="documents") as bar:
         store.begin()
         for batch in batches(documents):
             inserting.insert(batch)

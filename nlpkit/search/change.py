@@ -78,22 +78,13 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def chunks_of(settings: Settings) -> "Chunks | None":
-    """How the index cuts documents into passages."""
-    size, overlap = settings.chunk
-    if not size:
-        return None
-    from nlpkit.text.chunk import Chunks
-
-    return Chunks(size, overlap)
-
-
 class Inserting:
     """Writes documents into the open transaction of ``store``, in batches; vectors come later (:func:`embed`).
 
-    ``update`` replaces documents of the same id; otherwise such an id is a DataError. ``holders`` knows documents
-    by another way than the record's index of ids, so that damage there cannot make an id occur twice; without it the
-    index is new, and the other document of an id came in the same input.
+    ``update`` replaces documents of the same id; otherwise such an id is a DataError. ``encoder`` opens the model of
+    the index, whose tokens measure passages. ``holders`` knows documents by another way than the record's index of ids,
+    so that damage there cannot make an id occur twice; without it the index is new, and the other document of an id
+    came in the same input.
     """
 
     def __init__(
@@ -101,12 +92,14 @@ class Inserting:
         store: Store,
         settings: Settings,
         changed: Changed,
+        encoder: MakeEncoder,
         *,
-        update: bool,
+        update: bool = False,
         holders: Holders | None = None,
     ) -> None:
         self.store, self.changed, self.update, self._holders = store, changed, update, holders
-        self._chunks, self._keyed = chunks_of(settings), bool(settings.encoder)
+        self._settings, self._encoder = settings, encoder
+        self._chunks: Chunks | None = None
         self._removed: set[int] = set()
 
     def insert(self, batch: Sequence[Document]) -> list[tuple[str, bytes]]:
@@ -135,7 +128,7 @@ class Inserting:
             self.changed.empty += not joined(title, text).strip()
             spans = self._spans(name, text)
             keys = b""
-            if self._keyed:
+            if self._settings.encoder:
                 parts = passages(title, text, spans)
                 hashes = [content_key(passage) for passage in parts]
                 made += zip(parts, hashes, strict=True)
@@ -163,14 +156,20 @@ class Inserting:
         return (known.title, known.text, packed(known.fields)) == (title, text, fields)
 
     def _spans(self, name: str, text: str) -> list[tuple[int, int]]:
-        if self._chunks is None:
+        size, overlap = self._settings.chunk
+        if not size:
             return []
+        if self._chunks is None:
+            from nlpkit.text.chunk import Chunks
+
+            encoder = self._encoder(1) if self._settings.encoder else None
+            self._chunks = Chunks(size, overlap, getattr(encoder, "tokenizer", None))
         spans = self._chunks.spans(text)
         if len(spans) >= 1 << PASSAGES:
             raise DataError(
                 f"document {name!r} has {len(spans):,} passages; split it (up to {1 << PASSAGES:,})"
             )
-        return [] if len(spans) == 1 and spans[0] == (0, len(text)) else spans
+        return [] if spans == [(0, len(text))] else spans
 
 
 def embed(

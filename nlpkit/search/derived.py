@@ -4,9 +4,9 @@ A :class:`View` is cheap to open: of each segment it reads the keys, and every o
 Position p of P stands for the passage ``keys[p]`` of the document ``keys[p] >> 20``; positions ascend with keys.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,17 +16,21 @@ from nlpkit.search.analyze import Analyzer, passages
 from nlpkit.search.bm25 import BM25, count
 from nlpkit.search.columns import Columns
 from nlpkit.search.folder import Settings
-from nlpkit.search.segments import PASSAGES, Dense, Part, id_hash
+from nlpkit.search.segments import PASSAGES, Part, id_hash
 from nlpkit.search.store import Row, Store
 from nlpkit.search.where import Where, record
 from nlpkit.store import manifest
+
+if TYPE_CHECKING:
+    from nlpkit.search.faiss_store import FaissStore
 
 
 class View:
     """Documents of the segments and of the tail; ``alive`` (P,) bool says which passages still are."""
 
     def __init__(self, settings: Settings, analyzer: Analyzer, parts: Sequence[Part], watermark: int) -> None:
-        self.settings, self.analyze = settings, analyzer
+        self.settings = settings
+        self.analyze: Callable[[str], list[str]] = analyzer
         self.parts, self.seq, self.watermark = list(parts), watermark, watermark
         self.keys = _joined([part.keys for part in self.parts])
         self.alive = np.ones(len(self.keys), bool)
@@ -36,7 +40,7 @@ class View:
         self.tail: list[Row] = []
         self._tail_ids: dict[str, int] = {}
         self._bm25: BM25 | None = None
-        self._dense: Dense | None = None
+        self._dense: FaissStore | None = None
         self._taken = [0, 0]  # how much of the tail BM25 and the vector store hold
         self._left: list[np.ndarray] = []  # keys to be deleted from the vector store
         self._columns: Columns | None = None
@@ -139,7 +143,7 @@ class View:
             self._taken[0] = len(self.tail)
         return self._bm25
 
-    def vectors(self) -> Dense:
+    def vectors(self) -> "FaissStore":
         """The vector store, by key, of just the passages that are alive."""
         width = self.settings.width
         if self._dense is None:

@@ -1,9 +1,10 @@
 """The state of an index folder: closed, being written, or left open by a crash; each is told apart and checked.
 
-A closed index has no ``open.json``, and its manifest seals the checksums of all pages of ``documents.sqlite``. A writer
-puts the marker ``open.json`` there before its first change and takes it away after the manifest is sealed again. So a
-mismatch without a marker is damage, and a marker whose writer is gone is a crash: SQLite recovers, rows are checked, and
-what came after the derived files' watermark is searched by brute force until the next writer settles the folder.
+A closed index has no ``open.json``, and its manifest seals the checksums of all pages of ``documents.sqlite``. A
+writer puts the marker ``open.json`` there before its first change and takes it away after the manifest is sealed
+again. So a mismatch without a marker is damage, and a marker whose writer is gone is a crash: SQLite recovers, rows are
+checked, and what came after the derived files' watermark is searched by brute force until the next writer settles the
+folder.
 
 The manifest's notes hold the settings, the names and hashes of the current derived segments, and the watermark.
 """

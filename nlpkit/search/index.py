@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from nlpkit.text.chunk import Chunks
 
 __all__ = ["Changed", "Hit", "Index"]
-BACKENDS = ("local",)
 _TRIES = 8  # looks at a folder that a writer keeps changing
 _KEPT = 1024  # documents of the tail that a view may hold in memory when a writer has folded them
 T = TypeVar("T")
@@ -100,7 +99,7 @@ class Index:
         *,
         encoder_path: str | Path | None = None,
         recipe: Recipe | None = None,
-        chunks: "Chunks | None" = None,
+        chunks: "Chunks | str | None" = None,
         k1: float = 1.2,
         b: float = 0.75,
         weight: float = 0.3,
@@ -108,14 +107,14 @@ class Index:
         unit: str = "",
         force: bool = False,
         loader: Loader | None = None,
-        total: int | None = None,
+        lock_timeout: float = 10.0,
     ) -> "Index":
         """Index ``documents``, which are streamed; without ``encoder_path`` for BM25 only.
 
         A document without an id gets one from its content, and such documents of equal content are one. An id that
-        occurs twice and an empty input are a DataError. ``chunks`` cuts documents into passages, of which the best one
-        scores. ``dense`` are options of the vector store (factory, quantize, rescore), ``unit`` says what a document is
-        in text, for later additions; ``total``, how many documents will come, for the progress bar.
+        occurs twice and an empty input are a DataError. ``chunks`` ("200/50") cuts documents into passages, of which
+        the best one scores; its tokens are those of the model. ``dense`` are options of the vector store (factory,
+        quantize, rescore), ``unit`` says what a document is in text, for later additions.
 
         A build that was killed is gone on with by the same call: what went through the model is not paid for again.
         ``changed`` of the result says what was counted.
@@ -125,7 +124,7 @@ class Index:
             raise UsageError(f"k1 is {k1}, b is {b}; k1 has to be 0 or more, b between 0 and 1")
         settings = Settings(
             *(analyzer.recipe.steps, analyzer.recipe.stopwords, k1, b, _weight(weight)),
-            chunk=(chunks.size, chunks.overlap) if chunks else (0, 0),
+            chunk=_chunk(chunks),
             documents=unit,
             dense=dict(dense or {}),
         )
@@ -134,7 +133,13 @@ class Index:
             encoder = (loader or encode.load)(str(encoder_path))
             settings = building.with_encoder(settings, encoder, str(encoder_path), Path(output))
         changed = building.build(
-            documents, output, settings, encoder=encoder, analyzer=analyzer, force=force, total=total
+            documents,
+            output,
+            settings,
+            encoder=encoder,
+            analyzer=analyzer,
+            force=force,
+            lock_timeout=lock_timeout,
         )
         made = cls(output, loader=loader)
         made._encoder, made.changed = encoder, changed
@@ -176,7 +181,9 @@ class Index:
             return changed
         with writer.change("update" if update else "add") as store:
             view = writer.view(store)
-            inserting = change.Inserting(store, self.settings, changed, update=update, holders=view.holders)
+            inserting = change.Inserting(
+                store, self.settings, changed, self.encoder, update=update, holders=view.holders
+            )
             for batch in change.batches(chain([first], source)):
                 change.embed(store, inserting.insert(batch), self.encoder, changed)
         return changed
@@ -368,6 +375,27 @@ class Index:
             return self._current(answer)
 
 
+def info_rows(known: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What :meth:`Index.info` says, for a table; what is not there is left out."""
+    rows = []
+    for name, value in known.items():
+        if name == "segments":
+            rows += [
+                (one["folder"], _words({k: v for k, v in one.items() if k != "folder"})) for one in value
+            ]
+        elif value is not None:
+            rows.append((name.replace("_", " "), _words(value)))
+    return rows
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k.replace('_', ' ')} {_words(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of the record, of each kind of derived file, and in all."""
     made: dict[str, int] = {}
@@ -379,6 +407,21 @@ def _sizes(folder: Path) -> dict[str, int]:
         kind = kind if inside or kind == "documents" else "other"
         made[kind or "other"] = made.get(kind or "other", 0) + path.stat().st_size
     return made | {"all": sum(made.values())}
+
+
+def known_backend(uri: str) -> None:
+    """:raises UsageError: vectors cannot be kept at ``uri``."""
+    if uri != "local":
+        raise UsageError(f"--backend {uri!r} is not supported; known: local (in the folder of the index)")
+
+
+def _chunk(given: "Chunks | str | None") -> tuple[int, int]:
+    if not given:
+        return 0, 0
+    from nlpkit.text.chunk import Chunks
+
+    chunks = Chunks.parse(given) if isinstance(given, str) else given
+    return chunks.size, chunks.overlap
 
 
 def _weight(weight: float) -> float:

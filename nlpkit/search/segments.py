@@ -1,16 +1,16 @@
 """Derived segments: immutable sealed folders ``derived-000012/`` with all that can be made again from the record.
 
-A segment holds some documents, in the order of their rows: ``keys.npy`` (P) int64, row << 20 | passage; the BM25 counts
-and the columns of fields; the vectors; ``ids-hashes.npy`` and ``ids-rows.npy`` (N), 64-bit hashes of the documents' ids,
-sorted, with their rows; and ``gone.npy``, rows of earlier segments that were deleted. The first segment is the base, whose
-vectors a vector store holds; those after it are small and hold theirs as a plain array. P passages, N documents, D width.
+A segment holds some documents, in the order of their rows: ``keys.npy`` (P) int64, row << 20 | passage; BM25 counts and
+columns of fields; vectors; ``ids-hashes.npy`` and ``ids-rows.npy`` (N), 64-bit hashes of the documents' ids, sorted, with
+their rows; and ``gone.npy``, rows of earlier segments that were deleted. The first segment is the base, whose vectors a
+vector store holds; those after it are small and hold theirs as a plain array. P passages, N documents, D width.
 """
 
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +20,13 @@ from nlpkit.search.analyze import Analyzer, passages
 from nlpkit.search.columns import Columns
 from nlpkit.search.folder import Settings
 from nlpkit.search.store import KEY, Row, Store
+from nlpkit.search.vector_store import VectorStore
 from nlpkit.search.where import record
 from nlpkit.store import blocks, manifest
 from nlpkit.store.atomic import building
+
+if TYPE_CHECKING:
+    from nlpkit.search.faiss_store import FaissStore
 
 KIND = "index-derived"
 PASSAGES = 20  # bits of a key that number the passages of a document
@@ -30,7 +34,6 @@ VECTORS = "vectors.npy"
 _ARRAYS = ("keys.npy", "ids-hashes.npy", "ids-rows.npy", "gone.npy")
 _FIELDS_AT_ONCE = 20_000  # documents whose fields become columns together
 _COPIED = 4096  # vectors copied at a time
-Dense = Any  # a nlpkit.search.vector_store.VectorStore
 
 
 def remedy(index: Path) -> str:
@@ -94,11 +97,11 @@ class Part:
         """The vectors (P, D) of a small segment."""
         return self._open(VECTORS)
 
-    def dense(self, settings: Settings) -> Dense:
+    def dense(self, settings: Settings) -> "FaissStore":
         """The vector store of the base."""
-        from nlpkit.search.vector_store import open_store
+        from nlpkit.search.faiss_store import FaissStore
 
-        return open_store(self.folder, self.told, settings.width, self._remedy, **settings.dense)
+        return FaissStore.open(self.folder, self.told, settings.width, self._remedy, **settings.dense)
 
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted hashes (N,) uint64 of the documents' ids, and their rows (N,) int64."""
@@ -184,7 +187,7 @@ def join(
     settings: Settings,
     *,
     watermark: int,
-    dense: Dense | None = None,
+    dense: VectorStore | None = None,
 ) -> dict[str, Any]:
     """Write one segment of several neighbours, of each the passages where ``kept`` (P, bool) is true.
 
@@ -237,9 +240,9 @@ def _write_vectors(
 ) -> dict[str, int]:
     if not base:
         return {VECTORS: blocks.write(made / VECTORS, exact)}
-    from nlpkit.search.vector_store import create_store
+    from nlpkit.search.faiss_store import FaissStore
 
-    store = create_store(settings.width, len(keys), **settings.dense)
+    store = FaissStore.create(settings.width, **settings.dense)
     store.upsert(keys, exact)
     told: dict[str, int] = store.snapshot(made)
     return told

@@ -1,11 +1,11 @@
 """The record of an index, ``documents.sqlite``: what is written here cannot be made again from anything else.
 
 ``documents`` (row, id, title, fields as JSON, text, spans, keys, sum): ``spans`` are the character offsets of the
-passages, pairs of little-endian int32, empty where the whole document is the one passage; ``keys`` the content hashes of
-what was embedded of them, 16 bytes each, empty without a model. ``embeddings`` (number, key, vector as float32 (D),
+passages, pairs of little-endian int32, empty where the whole document is the one passage; ``keys`` the content hashes
+of what was embedded of them, 16 bytes each, empty without a model. ``embeddings`` (number, key, vector as float32 (D),
 sum): vectors by content hash, so that equal text is embedded once. ``oplog`` (seq, op, row, sum): one line a change,
 written in the same transaction. ``meta`` (key, value, sum): how many documents there are and the last numbers used, so
-that a lost row or operation is damage and never a silent miss. Every row carries a checksum that each reading verifies.
+that a lost row or operation is damage and never a silent miss. Every row has a checksum that each reading verifies.
 """
 
 import hashlib
@@ -217,10 +217,12 @@ class Store:
                 count, highest = count + 1, raw[0]
                 if checksum(*raw[:-1]) != raw[-1]:
                     yield f"{self.path}: row {raw[0]} is damaged (checksum differs)"
+                    continue
                 keys.update(raw[6][at : at + KEY] for at in range(0, len(raw[6]), KEY))
-            for key, vector, total in self.connection.execute("SELECT key, vector, sum FROM embeddings"):
+            query = "SELECT number, key, vector, sum FROM embeddings"
+            for number, key, vector, total in self.connection.execute(query):
                 if checksum(key, vector) != total:
-                    yield f"{self.path}: the vector of passage {key.hex()} is damaged (checksum differs)"
+                    yield f"{self.path}: vector {number} is damaged (checksum differs)"
                 keys.discard(key)
             if keys:
                 yield f"{self.path}: {len(keys)} vectors are missing"

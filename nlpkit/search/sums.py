@@ -1,7 +1,7 @@
 """The seal of the database: a CRC-32 a page, in ``documents.sums.npy``, so that a change costs the pages it touched.
 
-A writer knows the touched pages from the frames of the write-ahead log. What it did not touch keeps the checksum it had,
-so damage there is never sealed as if it were whole.
+A writer knows the touched pages from the frames of the write-ahead log. What it did not touch keeps the checksum it
+had, so damage there is never sealed as if it were whole.
 """
 
 import os
@@ -61,7 +61,7 @@ def renewed(database: Path, before: np.ndarray, pages: Iterable[int]) -> np.ndar
 
 
 def write(folder: Path, sums: np.ndarray) -> dict[str, int]:
-    """Write the sidecar; what the manifest has to remember: the database's size, and the number that checks the sums."""
+    """Write the sidecar; what the manifest has to remember: the database's size, and what checks the sums."""
     temporary = folder / f".{SUMS}.tmp-{os.getpid()}"
     told = blocks.write(temporary, sums)
     with open(temporary, "rb") as file:

@@ -1,8 +1,8 @@
 """The one writer of an index: lock, marker, transactions, derived segments, checkpoint, seal, unmark; in that order.
 
-The folder is marked before the first change and sealed when the writer closes; between the two a change is one commit of
-SQLite, flushed to the disk. Whenever the process dies, the folder is either closed or marked, every committed change is
-in the record, and the manifest names segments that are whole. Nothing is deleted before what replaces it is durable.
+The folder is marked before the first change and sealed when the writer closes; between the two a change is one commit
+of SQLite, flushed to the disk. Whenever the process dies, the folder is either closed or marked, every committed change
+is in the record, and the manifest names segments that are whole. Nothing is deleted before what replaces it is durable.
 
 Segments are a log-structured merge (O'Neil et al. 1996): what came since the watermark becomes a small segment, small
 ones become larger ones, and the base is written again when it is due or asked for.

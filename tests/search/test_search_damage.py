@@ -81,7 +81,7 @@ def targets(folder):
 def answers(folder, loader):
     opened = Index.open(folder, loader=loader)
     found = [opened.search(["red cat", "title 7"], k=20, mode=m) for m in ("bm25", "dense", "hybrid")]
-    return found + [opened.search("red", where="n > 20", k=20)]
+    return [*found, opened.search("red", where="n > 20", k=20)]
 
 
 def test_random_corruptions_of_every_file(index, loader):
