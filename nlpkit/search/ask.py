@@ -46,20 +46,21 @@ def questions(query: str | None, queries: Path | None) -> Iterable[Question]:
 
 def _streamed(path: str | Path, *, named: bool) -> Iterator[Question]:
     """A query a line; with ``named`` a line may be a record, or an id, a tab and the query."""
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.documents import format_of, read_documents
 
     lines = (
         one.text for one in read_documents([path], documents="line", format="text")
-    )  # checks the path now
-    return _read(lines, "stdin" if str(path) == "-" else str(path), named)
+    )  # a path that is not there is told now
+    source = "stdin" if str(path) == "-" else str(path)
+    return _read(lines, source, named, format_of(path) == "jsonl")
 
 
-def _read(lines: Iterable[str], source: str, named: bool) -> Iterator[Question]:
+def _read(lines: Iterable[str], source: str, named: bool, records: bool) -> Iterator[Question]:
     number = 0
     for number, line in enumerate(lines, 1):
         if not line or line.isspace():
             continue
-        if named and line.lstrip().startswith("{"):
+        if records or (named and line.lstrip().startswith("{")):
             yield _record(line, f"{source}:{number}", number)
             continue
         key, tab, text = line.partition("\t")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.search.topk import top
+from nlpkit.search.topk import top_owners
 
 GRID = tuple(round(0.02 * i, 2) for i in range(51))
 RRF_K = 60
@@ -103,21 +103,6 @@ def fused(found: Candidates, fusion: str, weight: float) -> np.ndarray:
     return words + meaning
 
 
-def best_of(scores: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
-    """The places of the best passages of the ``k`` best documents, best first; ``rows`` (n,) names the documents.
-
-    >>> best_of(np.array([3.0, 2.0, 1.0]), np.array([7, 7, 8]), 2).tolist()
-    [0, 2]
-    """
-    asked = k
-    while True:
-        order = top(scores, asked)
-        _, first = np.unique(rows[order], return_index=True)
-        if len(first) >= k or asked >= len(scores):
-            return order[np.sort(first)[:k]]
-        asked *= 4
-
-
 def contenders(found: Candidates, k: int = CUT) -> np.ndarray:
     """Which candidates (n,) bool can come among the first ``k`` documents at some weight.
 
@@ -153,7 +138,7 @@ def tune(index: Any, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str
     found = index.candidates([queries[q] for q in judged])
     for row, name, (candidates, ids) in zip(scores, judged, found, strict=True):
         for i, weight in enumerate(GRID):
-            best = best_of(fused(candidates, "norm", weight), candidates.rows, CUT)
+            best = top_owners(fused(candidates, "norm", weight), CUT, candidates.rows)
             row[i] = ndcg([ids[j] for j in best], qrels[name], CUT)
     chosen, error = steady(scores)
     means: Sequence[float] = scores.mean(axis=0).tolist()

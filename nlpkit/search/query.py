@@ -5,7 +5,6 @@ ranking, so ``k`` documents that fulfil them are found wherever there are so man
 the view), D width.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from nlpkit.search import fuse
 from nlpkit.search.fuse import Candidates
 from nlpkit.search.hits import Hit
 from nlpkit.search.rerank import Scorer, rerank
+from nlpkit.search.topk import top, top_owners
 from nlpkit.search.where import Where, flat
 
 MODES = ("bm25", "dense", "hybrid")
@@ -245,9 +245,8 @@ class Search:
     def union(self, terms: Terms, vector: np.ndarray, near: tuple[np.ndarray, np.ndarray]) -> Candidates:
         """Both first lists of a query as one, each candidate with its exact scores."""
         scores = self.view.bm25.scores(terms, self.allowed)
-        held = np.flatnonzero(scores > 0)
-        rows = held if self.whole else self.rows[held]
-        words = held[fuse.best_of(scores[held], rows, self.ask.deep)]
+        deep = self.ask.deep
+        words = top(scores, deep, 0.0) if self.whole else top_owners(scores, deep, self.rows, 0.0)
         close = near[0]
         positions = np.union1d(words, close).astype(np.int64)
         dense = np.empty(len(positions), np.float64)
@@ -265,7 +264,7 @@ class Search:
         """The first documents by the mixture of both scores."""
         found = self.union(self.terms(text), vector, near)
         mixed = fuse.fused(found, self.ask.fusion, self.ask.weight)
-        best = fuse.best_of(mixed, found.rows, self.ask.first)
+        best = top_owners(mixed, self.ask.first, found.rows)
         parts = [{"bm25": float(found.bm25[i]), "dense": float(found.dense[i])} for i in best]
         why: list[dict[str, Any]] = [{} for _ in best]
         if self.ask.explain:
@@ -315,12 +314,9 @@ class Search:
 
     def _weights(self, text: str, positions: np.ndarray) -> list[list[tuple[str, float]]]:
         """For each position the query's terms with their share of its BM25 score, the greatest first."""
-        terms = self.terms(text)
-        asked = terms if isinstance(terms, Mapping) else Counter(terms)
-        bm25 = self.view.bm25
-        shares = {term: times * bm25.scores([term])[positions] for term, times in asked.items()}
+        shares: Mapping[str, np.ndarray] = self.view.bm25.explain(self.terms(text), positions)
         return [
-            sorted(((t, float(s[i])) for t, s in shares.items() if s[i]), key=lambda pair: -abs(pair[1]))
+            sorted(((t, float(s[i])) for t, s in shares.items() if s[i]), key=lambda pair: -pair[1])
             for i in range(len(positions))
         ]
 

@@ -149,9 +149,12 @@ def test_changing(folder, tmp_path, capfd):
     assert call("search", folder, "zebra same", "--jsonl") == 0
     assert json.loads(capfd.readouterr().out)["text"] == "One zebra\nstill the same"
     assert call("index", "add", folder, tmp_path / "in.jsonl") == 3
-    assert "--update" in capfd.readouterr().err
-    assert call("index", "add", folder, tmp_path / "in.jsonl", "--update") == 0
-    assert "3 updated" in capfd.readouterr().err
+    assert "nlpkit index update" in capfd.readouterr().err
+    (tmp_path / "in.jsonl").write_text(
+        '{"_id": "a", "text": "Opening files"}\n{"_id": "c", "text": "Cats"}\n'
+    )
+    assert call("index", "update", folder, tmp_path / "in.jsonl") == 0
+    assert "1 updated" in capfd.readouterr().err
     assert call("index", "delete", folder, "a", "nobody") == 3
     assert "'nobody'" in capfd.readouterr().err
     assert call("index", "delete", folder, "a", "b") == 0

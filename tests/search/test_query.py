@@ -8,12 +8,12 @@ import pytest
 
 from nlpkit.errors import ArtifactError, UsageError
 from nlpkit.search.columns import Columns
-from nlpkit.search.fuse import GRID, best_of, contenders, fused, minmax, union
+from nlpkit.search.fuse import GRID, contenders, fused, minmax, union
 from nlpkit.search.hits import Hit
 from nlpkit.search.query import PASSAGES, Ask, answer, candidates, finish, first
 from nlpkit.search.rerank import rerank
 from nlpkit.search.store import Row
-from nlpkit.search.topk import top
+from nlpkit.search.topk import top, top_owners
 from nlpkit.search.where import parse
 
 WORDS = "red green blue cat dog bird house river stone tree light dark".split()
@@ -33,10 +33,12 @@ class Words:
 
     def top(self, query, k, allowed=None, owner=None):
         scores = self.scores(query, allowed)
-        held = np.flatnonzero(scores > 0)
-        rows = held if owner is None else owner[held]
-        best = held[best_of(scores[held], rows, k)]
+        best = top(scores, k, 0.0) if owner is None else top_owners(scores, k, owner, 0.0)
         return best, scores[best]
+
+    def explain(self, query, positions):
+        asked = query if isinstance(query, Mapping) else Counter(query)
+        return {t: self.scores({t: w})[positions] for t, w in asked.items()}
 
 
 class Nearest:
@@ -279,9 +281,10 @@ def test_contenders_are_all_that_any_weight_brings_forward():
             few = found.only(contenders(found, 5))
             assert len(few) < n
             for weight in GRID:
-                whole = found.positions[best_of(fused(found, "norm", weight), found.rows, 5)]
+                whole = found.positions[top_owners(fused(found, "norm", weight), 5, found.rows)]
                 assert (
-                    few.positions[best_of(fused(few, "norm", weight), few.rows, 5)].tolist() == whole.tolist()
+                    few.positions[top_owners(fused(few, "norm", weight), 5, few.rows)].tolist()
+                    == whole.tolist()
                 )
 
 
@@ -291,7 +294,7 @@ def test_candidates_rank_as_a_search_does():
     for weight in (0.0, 0.3, 0.5, 1.0):
         found = answer(world, world, QUERIES, world.query, Ask(mode="hybrid", weight=weight))
         for (some, ids), hits in zip(made, found, strict=True):
-            best = best_of(fused(some, "norm", weight), some.rows, 10)
+            best = top_owners(fused(some, "norm", weight), 10, some.rows)
             assert [ids[i] for i in best] == [h.id for h in hits]
 
 
