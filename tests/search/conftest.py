@@ -8,6 +8,7 @@ import pytest
 
 from nlpkit.text.documents import Document
 
+collect_ignore_glob = ["soak*.py"]  # a program of its own (make soak)
 WORDS = "red green blue cat dog bird house river stone tree light dark open close file list sort read".split()
 
 
