@@ -73,7 +73,7 @@ def command(
     A condition (--where) compares fields, id and title: = != < <= > >= in ("a", "b"), ~ "part of a string",
     exists(field), and, or, not. Only what it lets through is ranked.
 
-    Example: nlpkit search indexes/python "how do I read a file line by line" -k 5
+    Example: nlpkit search indexes/python "read a file line by line" -k 5
     """
     from nlpkit.search.ask import ask
 

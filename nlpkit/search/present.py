@@ -10,7 +10,7 @@ from typing import Any
 
 from nlpkit import console
 from nlpkit.search.hits import Hit
-from nlpkit.search.snippet import snippet
+from nlpkit.search.snippet import highlights, snippet
 
 BOLD, DIM, MARK, OFF = "\x1b[1m", "\x1b[2m", "\x1b[1;33m", "\x1b[0m"
 Analyze = Callable[[str], list[str]]
@@ -25,7 +25,7 @@ _STAGES = ("bm25", "dense", "mixed", "rerank")
 def as_json(hits: Sequence[Hit], query: str, analyze: Analyze, width: int = 240) -> list[dict[str, Any]]:
     """One plain record a hit.
 
-    ``passage`` and ``highlights`` are [start, end] in ``text``; ``snippet`` is ``text`` from ``snippet_start`` on.
+    ``passage`` and ``highlights`` are [start, end] in ``text``, ``title_highlights`` in ``title``; ``snippet`` is ``text`` from ``snippet_start`` on.
     """
     terms = frozenset(analyze(query))
     made = []
@@ -37,6 +37,9 @@ def as_json(hits: Sequence[Hit], query: str, analyze: Analyze, width: int = 240)
             "id": hit.id,
             "score": hit.score,
             "title": hit.title,
+            "title_highlights": [[a, b] for a, b, _ in highlights(hit.title, terms, analyze)]
+            if terms
+            else [],
             "text": hit.text,
             "passage": [hit.start, end],
             "snippet": hit.text[found.start : found.end],
@@ -62,7 +65,7 @@ def as_text(hits: Sequence[Hit], query: str, analyze: Analyze) -> Iterator[str]:
     best = max((hit.score for hit in hits), default=0.0)
     room = width - len(_MARGIN)
     for rank, hit in enumerate(hits, 1):
-        yield from _head(rank, hit, best, width, colour)
+        yield from _head(rank, hit, best, width, colour, lambda text: highlights(text, terms, analyze))
         end = len(hit.text) if hit.end is None else hit.end
         found = snippet(hit.text, terms, analyze, _letters(hit.text[hit.start : end], room), hit.start, end)
         shown = _words(hit.text, found.start, found.end, found.highlights)
@@ -82,7 +85,14 @@ def _letters(text: str, room: int) -> int:
     return cells if some.isascii() else max(8, cells * len(some) // max(1, _cells(some)))
 
 
-def _head(rank: int, hit: Hit, best: float, width: int, colour: bool) -> Iterator[str]:
+def _head(
+    rank: int,
+    hit: Hit,
+    best: float,
+    width: int,
+    colour: bool,
+    find: Callable[[str], list[tuple[int, int, str]]],
+) -> Iterator[str]:
     """Rank, title and id, and the score at the right; the id has a line of its own where it does not fit beside."""
     title, name = _plain(hit.title), _plain(hit.id)
     score = _number(hit.score)
@@ -100,10 +110,19 @@ def _head(rank: int, hit: Hit, best: float, width: int, colour: bool) -> Iterato
     beside = _cells(title) + 2 + _cells(name) <= room
     shown = title if beside else _cut(title, room)
     gap = room - _cells(shown) + 2 - (2 + _cells(name) if beside else 0)
-    line = f"{place}  {_paint(shown, BOLD, colour)}"
+    line = f"{place}  {_marked(shown, find(shown)) if colour else shown}"
     yield line + (f"  {_paint(name, DIM, colour)}" if beside else "") + " " * gap + right
     if not beside:
         yield _MARGIN + _paint(name, DIM, colour)
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
+    """A title in bold with the query's words in colour."""
+    made, at = "", 0
+    for start, end, _ in spans:
+        made += _paint(text[at:start], BOLD, True) + _paint(text[start:end], MARK, True)
+        at = end
+    return made + _paint(text[at:], BOLD, True)
 
 
 def _number(score: float) -> str:

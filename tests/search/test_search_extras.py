@@ -121,6 +121,8 @@ def test_highlights_are_offsets_in_the_raw_text(tmp_path):
     assert marked == ["Caf\u00e9s", "CAFE\u0301", "file", "path", "file"]
     start = record["snippet_start"]
     assert record["text"][start : start + len(record["snippet"])] == record["snippet"]
+    (record,) = as_json([Hit("a", 1.0, "", "The Caf\u00e9")], "cafe", index.analyze)
+    assert record["title_highlights"] == [[4, 8]] and record["highlights"] == []
 
 
 EVIL = "[bold]not markup[/bold] red\x1b[2J \u202e cat " + "x" * 300 + " " + "漢字" * 60
@@ -167,11 +169,15 @@ def test_terminal_text_is_wrapped_and_cannot_steer_the_terminal(monkeypatch, col
 
 def test_colour_is_closed_and_marks_the_words(monkeypatch):
     width(monkeypatch, 80)
+    title = list(as_text([Hit("a", 2.0, "", "The cat sat")], "cat", analyze))[0]
+    assert "\x1b" not in title
     plain = list(as_text([Hit("a", 2.0, EVIL, "T"), Hit("b", 1.0, "a cat", "")], "cat", analyze))
     assert "\x1b" not in "".join(plain)
     monkeypatch.setattr("nlpkit.console.colour", lambda: True)
     coloured = list(as_text([Hit("a", 2.0, EVIL, "T"), Hit("b", 1.0, "a cat", "")], "cat", analyze))
     assert "\x1b[1;33mcat\x1b[0m" in coloured[-2]
+    title = list(as_text([Hit("a", 2.0, "", "The cat sat")], "cat", analyze))[0]
+    assert "\x1b[1mThe \x1b[0m\x1b[1;33mcat\x1b[0m\x1b[1m sat\x1b[0m" in title
     assert all(line.count("\x1b[") == line.count("\x1b[0m") * 2 for line in coloured)
     assert "█████" in coloured[0] and "██▌" in next(line for line in coloured if "1.0000" in line)
     import re
