@@ -25,7 +25,8 @@ _STAGES = ("bm25", "dense", "mixed", "rerank")
 def as_json(hits: Sequence[Hit], query: str, analyze: Analyze, width: int = 240) -> list[dict[str, Any]]:
     """One plain record a hit.
 
-    ``passage`` and ``highlights`` are [start, end] in ``text``, ``title_highlights`` in ``title``; ``snippet`` is ``text`` from ``snippet_start`` on.
+    ``passage`` and ``highlights`` are [start, end] in ``text``, ``title_highlights`` in ``title``; ``snippet`` is
+    ``text`` from ``snippet_start`` on.
     """
     terms = frozenset(analyze(query))
     made = []

@@ -13,6 +13,7 @@ import numpy as np
 
 from nlpkit.errors import ArtifactError, UsageError, did_you_mean
 from nlpkit.search import fuse
+from nlpkit.search.analyze import passages
 from nlpkit.search.fuse import Candidates
 from nlpkit.search.hits import Hit
 from nlpkit.search.rerank import Scorer, rerank
@@ -141,7 +142,7 @@ def first(
     view: View, store: Record, queries: Sequence[str], vectors: np.ndarray | None, ask: Ask
 ) -> list[list[Hit]]:
     """The hits of each query before reranking: ``k`` of them, or ``pool`` where they are to be reranked."""
-    search = Search(view, ask)
+    search = Search(view, store, ask)
     if ask.mode == "bm25":
         made = [search.lexical(text, ask.first) for text in queries]
     elif ask.mode == "dense":
@@ -151,7 +152,7 @@ def first(
         assert vectors is not None
         near = search.nearest(vectors, ask.deep)
         made = [search.hybrid(*each) for each in zip(queries, vectors, near, strict=True)]
-    return [search.hits(store, text, found) for text, found in zip(queries, made, strict=True)]
+    return [search.hits(text, found) for text, found in zip(queries, made, strict=True)]
 
 
 def finish(queries: Sequence[str], hits: list[list[Hit]], ask: Ask) -> list[list[Hit]]:
@@ -171,7 +172,7 @@ def candidates(
 
     Only those candidates that are among the first ten at some weight, so that few ids are looked up.
     """
-    search = Search(view, ask)
+    search = Search(view, store, ask)
     near = search.nearest(vectors, ask.deep)
     made = []
     for text, vector, listed in zip(queries, vectors, near, strict=True):
@@ -184,8 +185,9 @@ def candidates(
 class Search:
     """What the queries of one call share: the view, which passages may be found, and to which document each belongs."""
 
-    def __init__(self, view: View, ask: Ask) -> None:
-        self.view, self.ask = view, ask
+    def __init__(self, view: View, store: Record, ask: Ask) -> None:
+        self.view, self.store, self.ask = view, store, ask
+        self._grown: dict[str, Terms] = {}  # queries and what RM3 makes of them
         self.keys = view.keys
         self.rows = view.keys >> PASSAGES
         self.whole = not len(self.rows) or bool(
@@ -199,13 +201,31 @@ class Search:
 
     def terms(self, text: str) -> Terms:
         """The terms of a query, with RM3's where that is asked for."""
-        terms = self.view.analyze(text)
-        if not self.ask.expand or not terms:
-            return terms
-        from nlpkit.search.expand import rm3
+        if not self.ask.expand:
+            return self.view.analyze(text)
+        if text not in self._grown:
+            from nlpkit.search.expand import expand
 
-        expanded: Mapping[str, float] = rm3(self.view.bm25, terms, allowed=self.allowed)
-        return expanded
+            asked = self.view.analyze(text)
+            owner = None if self.whole else self.rows
+            self._grown[text] = expand(
+                self.view.bm25, asked, self._terms_of, allowed=self.allowed, owner=owner
+            )
+        return self._grown[text]
+
+    def _terms_of(self, positions: np.ndarray) -> list[list[str]]:
+        rows = self.rows[positions].tolist()
+        stored = self.store.fetch(rows)
+        made = []
+        for row, number in zip(rows, self._numbers(positions), strict=True):
+            one = stored[row]
+            made.append(self.view.analyze(passages(one.title, one.text, one.spans)[number]))
+        return made
+
+    def _numbers(self, positions: np.ndarray) -> list[int]:
+        """Which passage of its document each is."""
+        numbers: list[int] = (self.keys[positions] & ((1 << PASSAGES) - 1)).tolist()
+        return numbers
 
     def lexical(self, text: str, k: int) -> _Found:
         """The first ``k`` documents by words."""
@@ -280,11 +300,11 @@ class Search:
                 }
         return _Found(found.positions[best], mixed[best], parts, why)
 
-    def hits(self, store: Record, text: str, found: _Found) -> list[Hit]:
+    def hits(self, text: str, found: _Found) -> list[Hit]:
         """The documents of a ranking, read from the record."""
         rows = self.rows[found.positions].tolist()
-        stored = store.fetch(rows)
-        numbers = (self.keys[found.positions] & ((1 << PASSAGES) - 1)).tolist()
+        stored = self.store.fetch(rows)
+        numbers = self._numbers(found.positions)
         terms = (
             self._weights(text, found.positions) if self.ask.explain and self.ask.mode != "dense" else None
         )

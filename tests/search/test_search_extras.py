@@ -96,6 +96,24 @@ def test_rerank_orders_the_pool_and_keeps_the_first_score(tmp_path, documents):
     assert rerank("q", [], Broken(), 3) == []
 
 
+def test_expansion_finds_what_the_first_documents_speak_of(tmp_path, loader):
+    texts = ["car engine", "car engine oil", "engine repair", *(f"filler {i}" for i in range(37))]
+    documents = [Document(text, f"d{i}", fields={"odd": i % 2}) for i, text in enumerate(texts)]
+    index = Index.build(documents, tmp_path / "i", encoder_path="m", loader=loader)
+
+    def found(**more):
+        return [h.id for h in index.search("car", mode="bm25", **more)[0]]
+
+    assert found() == ["d0", "d1"] and found(expand=True) == ["d0", "d1", "d2"]
+    assert found(expand=True, where="odd = 0") == ["d0", "d2"]
+    (hits,) = index.search("car", mode="bm25", expand=True, explain=True)
+    for hit in hits:
+        assert sum(w for _, w in hit.why["terms"]) == pytest.approx(hit.parts["bm25"])
+    assert [t for t, _ in hits[2].why["terms"]] == ["engin"]
+    assert "d2" in [h.id for h in index.search("car", expand=True, mode="hybrid", weight=0.0)[0][:3]]
+    assert index.search("zebra", mode="bm25", expand=True) == [[]]
+
+
 def analyze(text):
     return text.lower().split()
 
@@ -169,14 +187,14 @@ def test_terminal_text_is_wrapped_and_cannot_steer_the_terminal(monkeypatch, col
 
 def test_colour_is_closed_and_marks_the_words(monkeypatch):
     width(monkeypatch, 80)
-    title = list(as_text([Hit("a", 2.0, "", "The cat sat")], "cat", analyze))[0]
+    title = next(as_text([Hit("a", 2.0, "", "The cat sat")], "cat", analyze))
     assert "\x1b" not in title
     plain = list(as_text([Hit("a", 2.0, EVIL, "T"), Hit("b", 1.0, "a cat", "")], "cat", analyze))
     assert "\x1b" not in "".join(plain)
     monkeypatch.setattr("nlpkit.console.colour", lambda: True)
     coloured = list(as_text([Hit("a", 2.0, EVIL, "T"), Hit("b", 1.0, "a cat", "")], "cat", analyze))
     assert "\x1b[1;33mcat\x1b[0m" in coloured[-2]
-    title = list(as_text([Hit("a", 2.0, "", "The cat sat")], "cat", analyze))[0]
+    title = next(as_text([Hit("a", 2.0, "", "The cat sat")], "cat", analyze))
     assert "\x1b[1mThe \x1b[0m\x1b[1;33mcat\x1b[0m\x1b[1m sat\x1b[0m" in title
     assert all(line.count("\x1b[") == line.count("\x1b[0m") * 2 for line in coloured)
     assert "█████" in coloured[0] and "██▌" in next(line for line in coloured if "1.0000" in line)
