@@ -128,6 +128,11 @@ class BM25:
         return len(self.alive)
 
     @property
+    def documents(self) -> int:
+        """How many documents there are."""
+        return self._statistics.total
+
+    @property
     def lengths(self) -> np.ndarray:
         """How many terms each document has, (N,) int32; read on first use."""
         if self._lengths is None:
@@ -172,6 +177,9 @@ class BM25:
 
     def frequency(self, term: str) -> int:
         """How many documents hold a term."""
+        if self._statistics.alive is None:
+            parts = [segment.find(key(term)) for segment in self.segments]
+            return sum(part.stop - part.start for part in parts)
         return len(self._statistics.postings(term)[0])
 
     def scores(self, query: Query, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -181,7 +189,7 @@ class BM25:
         """
         now = self._statistics
         total = np.zeros(len(self.alive))
-        for term, weight in _weights(query).items():
+        for term, weight in weights(query).items():
             if (impact := now.impact(term)) is None:
                 continue
             impacts = impact.impacts if weight == 1 else impact.impacts * weight
@@ -209,7 +217,7 @@ class BM25:
         """What each term of the query adds to the scores of some documents, (n,) float64 by term."""
         at = np.asarray(positions, np.int64)
         made: dict[str, np.ndarray] = {}
-        for term, weight in _weights(query).items():
+        for term, weight in weights(query).items():
             made[term] = np.zeros(len(at))
             if (impact := self._statistics.impact(term)) is None:
                 continue
@@ -221,12 +229,19 @@ class BM25:
         return made
 
 
-def _weights(query: Query) -> Mapping[str, float]:
+def weights(query: Query) -> Mapping[str, float]:
+    """The weight of each term of a query.
+
+    :raises UsageError: one is not above zero.
+
+    >>> weights(["a", "b", "a"])
+    {'a': 2, 'b': 1}
+    """
     if isinstance(query, Mapping):
         if any(not 0 < w < math.inf for w in query.values()):
             raise UsageError("the weight of a query's term has to be above 0")
         return query
-    weights: dict[str, float] = {}
+    made: dict[str, float] = {}
     for term in query:
-        weights[term] = weights.get(term, 0) + 1
-    return weights
+        made[term] = made.get(term, 0) + 1
+    return made
