@@ -151,7 +151,8 @@ def _put(
         low, high = _back(least), _back(greatest)
         scale = max((high - low) * np.float32(1 / 254), np.float32(1e-20))
         over = np.float32(1.0) / scale
-        zero = np.float32(np.int32(np.float32(-127.0) - low * over + np.float32(256.5)) - 256)
+        # the lowest is -128 or -127, the highest 126 or 127, however the zero is rounded
+        zero = np.float32(np.int32(np.float32(-127.5) - low * over + np.float32(256.5)) - 256)
         shift = zero + np.float32(256.5)  # the conversion cuts towards zero: what it is given is positive
         for j in range(count):
             bytes_[at, j] = np.int8(np.int32(row[j] * over + shift) - np.int32(256))
