@@ -58,7 +58,7 @@ class Field:
         return [raw[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
     def passing(self, sign: str, wanted: tuple[Scalar, ...]) -> np.ndarray:
-        """Which values (M,) bool pass a test of :class:`nlpkit.search.where.Test`."""
+        """Which values (M,) bool pass a test of :class:`nlpkit.search.where.Comparison`."""
         if sign == "exists":
             return np.ones(len(self.kinds), bool)
         made = np.zeros(len(self.kinds), bool)

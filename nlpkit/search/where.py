@@ -96,7 +96,7 @@ def kind(value: Scalar) -> type:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Comparison:
     """One comparison of one field, without negation."""
 
     name: str
@@ -146,7 +146,7 @@ class Join:
         return (all if self.every else any)(part.holds(values) for part in self.parts)
 
 
-Node = Test | Not | Join
+Node = Comparison | Not | Join
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ class _Parser:
             self.sign("(")
             name = self.name()
             self.sign(")")
-            return Test(name, "exists")
+            return Comparison(name, "exists")
         name = self.name()
         if self.word("not"):
             if not self.word("in"):
@@ -301,12 +301,12 @@ class _Parser:
             raise self.fail("'~' looks for a part of a string; give it one in quotes", place)
         if value is None or isinstance(value, bool):
             raise self.fail(f"{sign!r} compares numbers and strings; use = or !=", start)
-        return Test(name, sign, (value,))
+        return Comparison(name, sign, (value,))
 
     def _equal(self, name: str, values: list[Value], *, other: bool) -> Node:
         """``name in (values)``; with ``other`` the opposite, for a field that is there."""
         wanted = tuple(v for v in values if v is not None)
-        there, found = Test(name, "exists"), Test(name, "in", wanted)
+        there, found = Comparison(name, "exists"), Comparison(name, "in", wanted)
         if other:
             return Join(True, (there, Not(found))) if wanted else there
         return found if len(wanted) == len(values) else Join(False, (Not(there), found))
