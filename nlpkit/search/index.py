@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Changed", "Hit", "Index"]
 _TRIES = 8  # looks at a folder that a writer keeps changing
-_KEPT = 1024  # documents of the tail that a view may hold in memory when a writer has folded them
+_KEPT = 1024  # operations that a view may hold in memory when a writer has folded them
 T = TypeVar("T")
 
 
@@ -65,7 +65,9 @@ class Index:
         self._encoder: Encoder | None = None
         self._light: Encoder | None = None
         self._view: View | None = None
-        self._stale = False  # whether the view is of segments that another writing has replaced
+        self._stale = (
+            False  # whether the view's segments were replaced, and files that it never opened may be gone
+        )
         self._lineage = ""
         self._seen: tuple[Any, ...] = ()
         self._guard = threading.RLock()
@@ -321,16 +323,17 @@ class Index:
             raise AssertionError("unreachable")
 
     def _reload(self) -> None:
-        """Look at the folder again. A view that has seen all that the new segments hold is kept while it is small."""
+        """Look at the folder again. While little came since a view was loaded, it goes on from the log."""
         self._reader.close()  # the database may be another file now
         made, _ = folders.inspect(self.path)
         view, settings = self._view, folders.settings(made)
-        watermark, lineage = int(made.notes["derived"]["watermark"]), str(made.notes["lineage"])
+        derived, lineage = made.notes["derived"], str(made.notes["lineage"])
+        watermark = int(derived["watermark"])
+        kept = view is not None and watermark - view.watermark <= _KEPT
         if (
             view is not None
-            and lineage == self._lineage
-            and watermark <= view.seq
-            and len(view.tail) <= _KEPT
+            and kept
+            and (lineage, derived["segments"][0]) == (self._lineage, view.parts[0].entry)
         ):
             self._stale = self._stale or watermark != view.watermark
             view.settings = settings
