@@ -5,30 +5,18 @@ Shapes: N texts, B batch, T tokens, D width. Word vectors need no torch, and non
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nlpkit import console
-from nlpkit.errors import ArtifactError, UsageError
-from nlpkit.inference.loading import LoadedModel, find, load_model
-from nlpkit.store import jsonfile, manifest
+from nlpkit.errors import UsageError, did_you_mean
+from nlpkit.inference.loading import find, resolve
+from nlpkit.inference.sentences import Encoder, Floats, SentenceEncoder
+from nlpkit.store import manifest
 from nlpkit.vectors import sif
 from nlpkit.vectors.vectors import Vectors, unit_rows
 
-Floats = NDArray[np.float32]
-
-
-class Encoder(Protocol):
-    """What turns texts into vectors: its width D, and a fingerprint that changes when its answers would."""
-
-    width: int
-    fingerprint: str
-
-    def encode(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> Floats:
-        """Unit rows (N, D) float32 in the order of the texts; a row of zeros where nothing is known."""
-        ...
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
 class VectorsEncoder:
@@ -79,95 +67,6 @@ def _is_vectors(folder: Path) -> bool:
     return (folder / manifest.NAME).is_file() and manifest.read(folder).kind == "vectors"
 
 
-class SentenceSettings:
-    """How a sentence-transformers folder turns hidden states into a vector; the mean where it says nothing.
-
-    Reads ``modules.json``, ``1_Pooling/config.json``, ``sentence_bert_config.json`` and the default prompt of
-    ``config_sentence_transformers.json``. A module or pooling that is not understood is an ArtifactError: a
-    silently different vector would be worse. Rows are made unit whether or not the folder has a Normalize.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from nlpkit.core.folder import read_pooling
-
-        self.pooling, self.prompt, self.lower = "mean", "", False
-        self.max_length: int | None = None
-        if not (folder / "modules.json").is_file():
-            return
-        for name, where in _modules(folder / "modules.json"):
-            if name == "Pooling":
-                self.pooling = read_pooling(folder / where / "config.json")
-            elif name not in ("Transformer", "Normalize"):
-                raise ArtifactError(f"{folder / 'modules.json'}: the module {name} is not supported")
-        if (folder / "sentence_bert_config.json").is_file():
-            settings = jsonfile.read(folder / "sentence_bert_config.json")
-            self.max_length = settings.get("max_seq_length") or None
-            self.lower = bool(settings.get("do_lower_case"))
-        if (folder / "config_sentence_transformers.json").is_file():
-            settings = jsonfile.read(folder / "config_sentence_transformers.json")
-            self.prompt = (settings.get("prompts") or {}).get(settings.get("default_prompt_name")) or ""
-
-
-def _modules(path: Path) -> list[tuple[str, str]]:
-    """(class name, folder) of each module, in order."""
-    import json
-
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-        return [(str(m["type"]).rpartition(".")[2], str(m["path"])) for m in listed]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a list of modules") from error
-
-
-class TransformerEncoder:
-    """A text encoder with pooling: bi-encoders, sentence-transformers folders, and masked models (mean)."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        from nlpkit.inference.batching import trunk_of
-
-        loaded.need("biencoder", "mlm", verb="embed")
-        self.loaded, self.trunk = loaded, trunk_of(loaded.model)
-        self.tokenizer = loaded.text
-        self.settings = SentenceSettings(loaded.folder)
-        if not (loaded.folder / "modules.json").is_file():
-            self.settings.pooling = getattr(getattr(loaded.model, "config", None), "pooling", None) or "mean"
-        self.width = self.trunk.config.trunk.width
-        self.fingerprint = loaded.fingerprint
-        self.truncated = 0  # texts that were cut so far
-        context = self.trunk.config.context
-        self.max_length = min(self.settings.max_length or context, context)
-
-    def encode(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> Floats:
-        """Unit rows (N, D) float32; texts longer than the model reads are cut, counted in ``truncated``."""
-        import torch
-
-        from nlpkit.core.batch import pad
-        from nlpkit.core.heads import pool
-        from nlpkit.inference.batching import WINDOW, by_length, device_of
-
-        tokenizer, device = self.tokenizer, device_of(self.loaded.model)
-        rows = np.zeros((len(texts), self.width), np.float32)
-        how: Any = self.settings.pooling
-        before = tokenizer.truncated
-        for start in range(0, len(texts), WINDOW):
-            window = [self.settings.prompt + text for text in texts[start : start + WINDOW]]
-            if self.settings.lower:
-                window = [text.lower() for text in window]
-            encoded = tokenizer.encode(window, special=True, max_length=self.max_length)
-            for batch in by_length([len(ids) for ids in encoded], batch_tokens):
-                ids, segments = pad([encoded[i] for i in batch], tokenizer.pad_id, device)
-                with torch.inference_mode():
-                    pooled = pool(self.trunk(ids, segments), segments, how)
-                rows[[start + i for i in batch]] = pooled.float().cpu().numpy()
-        self._count(tokenizer.truncated - before)
-        return unit_rows(rows)
-
-    def _count(self, cut: int) -> None:
-        if cut and not self.truncated:
-            console.warn(f"texts longer than the model reads ({self.max_length} tokens) are cut at their end")
-        self.truncated += cut
-
-
 def write_npy(file: IO[bytes], blocks: Iterable[Floats], width: int) -> int:
     """Write blocks of rows (·, D) as one .npy (N, D) float32 into a seekable file; N, which is known at the end."""
 
@@ -194,14 +93,33 @@ def weighting_of(name: str | Path) -> str:
     return "sif" if sif.FILE in manifest.read(folder).files else "mean"
 
 
-def load_encoder(name: str | Path, device: str | None = None) -> Encoder:
+def load_encoder(name: str | Path, device: str | None = None, precision: str = "fp32") -> Encoder:
     """The encoder that ``name`` means: a run or model folder (bi-encoder, masked model), or a folder of vectors.
 
     Vectors are averaged; those of a fitted folder (:func:`fit_encoder`) are weighted and projected as it says.
-    Raises UsageError (not there, another kind of model) and ArtifactError (damaged).
+    ``precision`` is that of the products of a transformer: fp32, bf16, int8 (on a processor), or auto: bf16 where it
+    is measured to be the faster one, once there is much to encode (:mod:`nlpkit.inference.bulk`). The fingerprint is
+    the same in all. Raises UsageError (not there, another kind of model) and ArtifactError (damaged).
     """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
     folder = find(name)
     if _is_vectors(folder):
         vectors = Vectors.load(folder)
         return VectorsEncoder(vectors, sif.read(folder, vectors.width))
-    return TransformerEncoder(load_model(name, device))
+    inner = resolve(name)
+    from nlpkit.inference.foreign import ForeignEncoder, is_foreign
+
+    if is_foreign(inner):
+        if precision in ("bf16", "int8"):
+            raise UsageError(f"{name}: is of an architecture that is computed in fp32 only; leave --precision out")
+        return ForeignEncoder(inner, device)
+    from nlpkit.inference.bulk import TransformerEncoder, open_encoder
+
+    return TransformerEncoder(open_encoder(name, device), precision)
+
+
+__all__ = [
+    "PRECISIONS", "Encoder", "Floats", "SentenceEncoder", "VectorsEncoder", "fit_encoder", "load_encoder",
+    "weighting_of", "write_npy",
+]  # fmt: skip
