@@ -177,12 +177,22 @@ int mkdir(const char *path, mode_t rights) {
 }
 int ftruncate(int fd, off_t size) {
     REAL(int, "ftruncate", int, off_t);
-    if (kinds && below_fd(fd) && due(WRITE)) { if (mode == SHORT) return real(fd, size); errno = number; return -1; }
+    if (kinds && below_fd(fd) && due(WRITE)) {
+        if (mode == TORN) kill(getpid(), SIGKILL);
+        if (mode == SHORT) return real(fd, size);
+        errno = number;
+        return -1;
+    }
     return real(fd, size);
 }
 int ftruncate64(int fd, off64_t size) {
     REAL(int, "ftruncate64", int, off64_t);
-    if (kinds && below_fd(fd) && due(WRITE)) { if (mode == SHORT) return real(fd, size); errno = number; return -1; }
+    if (kinds && below_fd(fd) && due(WRITE)) {
+        if (mode == TORN) kill(getpid(), SIGKILL);
+        if (mode == SHORT) return real(fd, size);
+        errno = number;
+        return -1;
+    }
     return real(fd, size);
 }
 int unlink(const char *path) {
