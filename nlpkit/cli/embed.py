@@ -38,8 +38,15 @@ def command(
             metavar="DIR", help="Keep what sif learns from these texts, for embed, eval and index --model."
         ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="P",
+            help="auto (bf16 where that is measured to be faster), fp32, bf16, or int8 (coarser).",
+        ),
+    ] = "auto",
     batch_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Tokens of a batch, padding included.")
+        int, typer.Option(metavar="N", min=1, help="Tokens of a batch, at most (or one longer text).")
     ] = 8192,
     documents: Documents = "line",
     text_field: TextField = "text",
@@ -54,6 +61,9 @@ def command(
     is known to a GloVe folder is a row of zeros. What --weighting sif removes is learned from the texts, so they
     are read twice; --save-encoder keeps it, so that other texts (queries) are treated alike. Without -o it writes
     nothing else.
+
+    With --precision auto bf16 is measured beside fp32 once there are some thousand words, and taken where it is
+    faster: vectors then differ in the fourth digit. int8 is the fastest, and the cosine to fp32 is about 0.998.
 
     Example: nlpkit embed runs/bi questions.txt -o questions.npy
     """
@@ -114,7 +124,7 @@ def command(
             return
         found = documents_of()
     else:
-        encoder = load_encoder(model, device)
+        encoder = load_encoder(model, device, precision)
     with console.progress("embedding", unit="texts") as bar:
 
         def encoded():  # type: ignore[no-untyped-def]

@@ -112,7 +112,9 @@ def load_encoder(name: str | Path, device: str | None = None, precision: str = "
 
     if is_foreign(inner):
         if precision in ("bf16", "int8"):
-            raise UsageError(f"{name}: is of an architecture that is computed in fp32 only; leave --precision out")
+            raise UsageError(
+                f"{name}: is of an architecture that is computed in fp32 only; leave --precision out"
+            )
         return ForeignEncoder(inner, device)
     from nlpkit.inference.bulk import TransformerEncoder, open_encoder
 

@@ -32,11 +32,15 @@ class ForeignEncoder(SentenceEncoder):
         from nlpkit.text.tokenizer import Tokenizer
 
         if not (folder / "tokenizer.json").is_file():
-            raise ArtifactError(f"{folder}: has no tokenizer.json; save it anew with AutoTokenizer, which writes one")
+            raise ArtifactError(
+                f"{folder}: has no tokenizer.json; save it anew with AutoTokenizer, which writes one"
+            )
         self.network, self.device = _opened(folder), find_device(device)
         self.network.to(self.device)
         config = self.network.config
-        context = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512
+        context = (
+            getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512
+        )
         # RoBERTa and its kin number positions from the padding's id on: the table has so many rows more.
         table = getattr(getattr(self.network, "embeddings", None), "position_embeddings", None)
         offset = getattr(table, "padding_idx", None)
@@ -68,7 +72,9 @@ def _opened(folder: Path) -> Any:
     from transformers import AutoModel
 
     if not list(folder.glob("*.safetensors")):
-        raise ArtifactError(f"{folder}: has no safetensors file (pickles are not opened); convert it where you trust it")
+        raise ArtifactError(
+            f"{folder}: has no safetensors file (pickles are not opened); convert it where you trust it"
+        )
     loud = logging.getLogger("transformers").level
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:

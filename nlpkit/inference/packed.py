@@ -164,9 +164,7 @@ class _Pass:
             loops.activate(*product, len(self.x), how, gated, net.form, *out)
             final = n + 1 == len(net.layers)
             if post:
-                self._settle(
-                    layer.down, layer.mlp_norm, keeps=True, to=loops.NOTHING if final else net.form
-                )
+                self._settle(layer.down, layer.mlp_norm, keeps=True, to=loops.NOTHING if final else net.form)
             elif final:
                 self._settle(layer.down, net.final_norm, keeps=True, to=loops.NOTHING)
             else:
@@ -248,4 +246,3 @@ def _reordered(weight: Tensor) -> Tensor | None:
     except (AttributeError, RuntimeError):
         return None
     return packed if torch.allclose(made, probe @ weight.t(), rtol=1e-3, atol=1e-4) else None
-

@@ -46,14 +46,14 @@ def _number(typing_context: Any, bits: Any) -> Any:
 @compiled(error_model="numpy", fastmath=FAST, inline="always")
 def _ordered(x: Any) -> Any:
     """An int32 that is in order as the float32 are: the greatest of many whole numbers is found many at a time."""
-    b = _bits(x)
+    b: Any = _bits(x)  # type: ignore[call-arg]
     return np.int32(b ^ ((b >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @compiled(error_model="numpy", fastmath=FAST, inline="always")
 def _back(b: Any) -> Any:
     """The float32 that :func:`_ordered` was given."""
-    return _number(np.int32(b ^ ((b >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    return _number(np.int32(b ^ ((b >> np.int32(31)) & np.int32(0x7FFFFFFF))))  # type: ignore[call-arg]
 
 
 @compiled(error_model="numpy", fastmath=FAST, inline="always")
@@ -69,7 +69,7 @@ def _power(x: Any) -> Any:
     p = p * r + np.float32(2.4022651e-1)
     p = p * r + np.float32(6.9314718e-1)
     p = p * r + np.float32(1.0)
-    return p * _number((n + np.int32(127)) << np.int32(23))
+    return p * _number((n + np.int32(127)) << np.int32(23))  # type: ignore[call-arg]
 
 
 @compiled(error_model="numpy", fastmath=FAST, inline="always")
@@ -115,16 +115,23 @@ def _activate(how: int, row: np.ndarray, count: int) -> None:
 
 @compiled(error_model="numpy", fastmath=FAST)
 def _take(
-    form: int, wide: np.ndarray, half: np.ndarray, at: int, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
+    form: int,
+    wide: np.ndarray,
+    half: np.ndarray,
+    at: int,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     """Row ``at`` of a product as float32 in ``out``: see :func:`settle` for the arguments."""
     count = columns.shape[1]
     if form == FLOAT:
         for j in range(count):
-            out[j] = _number(wide[at, j]) + columns[2, j]
+            out[j] = _number(wide[at, j]) + columns[2, j]  # type: ignore[call-arg]
     elif form == HALF:
         for j in range(count):
-            out[j] = _number(np.int32(half[at, j]) << np.int32(16)) + columns[2, j]
+            high = np.int32(half[at, j]) << np.int32(16)
+            out[j] = _number(high) + columns[2, j]  # type: ignore[call-arg]
     else:
         scale, zero = rows[at, 0], rows[at, 0] * rows[at, 1]
         for j in range(count):
@@ -142,8 +149,10 @@ def _put(
             floats[at, j] = row[j]
     elif form == HALF:
         for j in range(count):
-            b = _bits(row[j])
-            halves[at, j] = np.uint16((b + np.int32(0x7FFF) + ((b >> np.int32(16)) & np.int32(1))) >> np.int32(16))
+            b: Any = _bits(row[j])  # type: ignore[call-arg]
+            halves[at, j] = np.uint16(
+                (b + np.int32(0x7FFF) + ((b >> np.int32(16)) & np.int32(1))) >> np.int32(16)
+            )
     elif form == WHOLE:
         least = greatest = np.int32(0)
         for j in range(count):
@@ -358,7 +367,9 @@ def _head(
             s0[j], s1[j], s2[j], s3[j] = p0, p1, p2, p3
             t0, t1, t2, t3 = t0 + p0, t1 + p1, t2 + p2, t3 + p3
         totals[i], totals[i + 1], totals[i + 2], totals[i + 3] = t0, t1, t2, t3
-        _products(score, 0, filled, 2 * filled, 3 * filled, count, value, low * wide, wide, to, i * wide, wide, wide)
+        _products(
+            score, 0, filled, 2 * filled, 3 * filled, count, value, low * wide, wide, to, i * wide, wide, wide
+        )
 
 
 @compiled(error_model="numpy", fastmath=FAST)

@@ -71,7 +71,9 @@ def _shape(values: Mapping[str, Any]) -> Shape:
     own = values.get("nlpkit")
     if not (isinstance(names, list) and names and (family, names[0]) in ARCHITECTURES):
         raise _Unusual
-    if own is not None and not (isinstance(own, dict) and own.get("kind") in ("biencoder", "mlm") and own.get("format") == 1):
+    if own is not None and not (
+        isinstance(own, dict) and own.get("kind") in ("biencoder", "mlm") and own.get("format") == 1
+    ):
         raise _Unusual  # fmt: skip
     family = str(family)
     if any(values.get(key, value) != value for key, value in USUAL[family].items()):
@@ -79,29 +81,31 @@ def _shape(values: Mapping[str, Any]) -> Shape:
 
     def number(key: str, whole: bool = True) -> Any:
         value = values.get(key)
-        if type(value) is not int and (whole or type(value) is not float) or not 0 < value < 2**31:
+        if (type(value) is not int and (whole or type(value) is not float)) or not 0 < value < 2**31:
             raise _Unusual
         return value
 
-    sizes = [number(k) for k in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")]
-    sizes += [number("vocab_size"), number("max_position_embeddings")]
-    if sizes[0] % sizes[2] or (family == "modernbert" and sizes[0] // sizes[2] % 2):
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    width, depth, heads, hidden = (number(name) for name in sizes)
+    vocab, context = number("vocab_size"), number("max_position_embeddings")
+    if width % heads or (family == "modernbert" and width // heads % 2):
         raise _Unusual
     if family == "bert":
-        return Shape(family, *sizes, eps=number("layer_norm_eps", whole=False))
+        eps = number("layer_norm_eps", whole=False)
+        return Shape(family, width, depth, heads, hidden, vocab, context, eps)
     every, kinds = number("global_attn_every_n_layers"), values.get("layer_types")
     if kinds is not None and kinds != [
-        "sliding_attention" if i % every else "full_attention" for i in range(sizes[1])
+        "sliding_attention" if i % every else "full_attention" for i in range(depth)
     ]:
         raise _Unusual
     ropes = values.get("rope_parameters")
-    bases = [number(f"{where}_rope_theta", whole=False) for where in ("global", "local")]
+    wide, local = (number(f"{where}_rope_theta", whole=False) for where in ("global", "local"))
     if ropes is not None:
-        usual = [{"rope_type": "default", "rope_theta": base} for base in bases]
+        usual = [{"rope_type": "default", "rope_theta": base} for base in (wide, local)]
         if ropes != {"full_attention": usual[0], "sliding_attention": usual[1]}:
             raise _Unusual
-    window, eps = number("local_attention") // 2, number("norm_eps", whole=False)
-    return Shape(family, *sizes, eps, window, every, *map(float, bases))
+    eps, window = number("norm_eps", whole=False), number("local_attention") // 2
+    return Shape(family, width, depth, heads, hidden, vocab, context, eps, window, every, wide, local)
 
 
 class _Weights:
@@ -214,9 +218,7 @@ def _modernbert(w: _Weights, c: Shape, ids: np.ndarray, starts: np.ndarray) -> n
         q, k = (_turn(part, c.heads, turns[local]) for part in (q, k))
         made = _attend(q, k, v, starts, c.heads, c.window if local else 0)
         x = x + linear(made, f"{at}attn.Wo", width, width)
-        gate, up = np.split(
-            linear(norm(x, f"{at}mlp_norm"), f"{at}mlp.Wi", width, 2 * c.hidden), 2, 1
-        )
+        gate, up = np.split(linear(norm(x, f"{at}mlp_norm"), f"{at}mlp.Wi", width, 2 * c.hidden), 2, 1)
         x = x + linear(_gelu(gate) * up, f"{at}mlp.Wo", c.hidden, width)
     return norm(x, "final_norm")
 
@@ -311,4 +313,3 @@ def load_query_encoder(name: str | Path) -> Encoder:
         return load_encoder(name)
     known.keep()
     return made
-

@@ -168,7 +168,9 @@ def _poolings(path: Path) -> tuple[str, ...]:
             if k.startswith("pooling_mode_") and on
         ]
         named = sorted(switched, key=lambda n: [*POOLINGS].index(n) if n in POOLINGS else -1)
-    listed = [named] if isinstance(named, str) else list(named) if isinstance(named, list | tuple) else [named]
+    listed = (
+        [named] if isinstance(named, str) else list(named) if isinstance(named, list | tuple) else [named]
+    )
     if not listed:
         raise ArtifactError(f"{path}: pooling unset is not supported")
     if values.get("include_prompt") is False:

@@ -18,8 +18,11 @@ FEW = 64  # texts that are not worth the seconds in which torch is imported
 
 
 def load(path: str) -> Encoder:
-    """Open a model by its path or name; torch is imported here if the model needs it."""
-    return load_encoder(path)
+    """Open a model by its path or name, to encode many texts in the precision that is measured to be worth it.
+
+    Torch is imported here if the model needs it.
+    """
+    return load_encoder(path, precision="auto")
 
 
 def load_light(path: str) -> Encoder:
@@ -53,9 +56,10 @@ def recipe_hash(encoder: Any) -> str:
     return recipe.hash if recipe else str(getattr(getattr(encoder, "tokenizer", None), "recipe_hash", ""))
 
 
-def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """Checked vectors (N, D) float32 of N texts."""
-    made = np.asarray(encoder.encode(texts), np.float32)
+def vectors(encoder: Encoder, texts: Sequence[str], role: str = "") -> np.ndarray:
+    """Checked vectors (N, D) float32 of N texts; ``role`` query or document, for models that have prompts for them."""
+    told: dict[str, Any] = {"role": role} if role and getattr(encoder, "prompts", None) else {}
+    made = np.asarray(encoder.encode(texts, **told), np.float32)
     if made.shape != (len(texts), encoder.width) or not np.isfinite(made).all():
         raise ArtifactError(
             f"the model gave vectors of shape {made.shape} for {len(texts)} texts, or not finite"
