@@ -7,6 +7,7 @@ a file that was changed within the last two seconds is not remembered, since it 
 tick. What is remembered can be thrown away at any time.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -76,7 +77,8 @@ class Known:
             os.replace(beside, place)
             self._new = False
         except OSError:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink()
 
 
 def fingerprint(folder: Path, known: Known | None = None) -> str:

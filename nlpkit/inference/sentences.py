@@ -126,10 +126,6 @@ class SentenceSettings:
         """What stands before a text as a query or document; the folder's default where it names none."""
         return next((self.prompts[n] for n in ROLES.get(role, ()) if n in self.prompts), self.prompt)
 
-    def width(self, trunk: int) -> int:
-        """The width of a vector from a network of this width."""
-        return len(self.dense[-1].weight) if self.dense else trunk * len(self.poolings)
-
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
@@ -222,13 +218,14 @@ class SentenceEncoder:
         self.folder, self.tokenizer = folder, tokenizer
         self.settings = SentenceSettings(folder)
         self.max_length = min(self.settings.max_length or context, context)
-        self.width = self.settings.width(trunk)
+        self._pooled = trunk * len(self.settings.poolings)
+        self.width = len(self.settings.dense[-1].weight) if self.settings.dense else self._pooled
         self.prompts = self.settings.prompts
         self.truncated = 0
 
     def encode(self, texts: Sequence[str], *, batch_tokens: int = 8192, role: str = "") -> Floats:
         """Unit rows (N, D) float32. ``role``: query or document, where the folder has prompts for them."""
-        rows = np.zeros((len(texts), self.width), np.float32)
+        rows = np.zeros((len(texts), self._pooled), np.float32)
         before = self.tokenizer.truncated
         prompt = self.settings.prompt_for(role)
         for start in range(0, len(texts), WINDOW):
@@ -236,8 +233,10 @@ class SentenceEncoder:
             if self.settings.lower:
                 window = [text.lower() for text in window]
             ids = self.tokenizer.encode(window, special=True, max_length=self.max_length)
-            for batch, made in self.vectors(ids, batch_tokens):
-                rows[start + batch] = made
+            some = np.flatnonzero([len(text) > 0 for text in ids])  # nothing at all is a row of zeros
+            if len(some):
+                for batch, made in self.vectors([ids[i] for i in some], batch_tokens):
+                    rows[start + some[batch]] = made
         self._count(self.tokenizer.truncated - before)
         for dense in self.settings.dense:
             rows = dense(rows)
