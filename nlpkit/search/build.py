@@ -113,13 +113,13 @@ def _unfinished(output: Path, settings: Settings, lock_timeout: float) -> Iterat
     made = output.with_name(f".{output.name}.unfinished")
     made.mkdir(exist_ok=True)
     with locked(made, lock_timeout):
-        state = {k: v for k, v in asdict(settings).items() if k in _OF_MODEL}
-        if not _goes_on(made, state):
-            _empty(made)
-            jsonfile.write(made / STATE, state)
-        for left in [*made.glob("derived-*"), *made.glob(".derived-*")]:
-            shutil.rmtree(left)
         try:
+            state = {k: v for k, v in asdict(settings).items() if k in _OF_MODEL}
+            if not _goes_on(made, state):
+                _empty(made)
+                jsonfile.write(made / STATE, state)
+            for left in [*made.glob("derived-*"), *made.glob(".derived-*")]:
+                shutil.rmtree(left)
             yield made
         except BaseException as error:
             count = _vectors_in(made) if settings.encoder else 0

@@ -1,7 +1,7 @@
 """Derived segments: immutable sealed folders ``derived-000012/`` with all that can be made again from the record.
 
 A segment holds some documents, in the order of their rows: ``keys.npy`` (P) int64, row << 20 | passage; BM25 counts
-and columns of fields; vectors; ``ids-hashes.npy`` and ``ids-rows.npy`` (N), 64-bit hashes of the documents' ids, in order,
+and columns of fields; vectors; ``ids-hashes.npy`` and ``ids-rows.npy`` (N), sorted 64-bit hashes of documents' ids
 with their rows; and ``gone.npy``, rows of earlier segments that were deleted. The first segment is the base, whose
 vectors a vector store holds; those after it are small and hold theirs as a plain array. P passages, N documents, D
 width.
