@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nlpkit.errors import ArtifactError, UsageError
-from nlpkit.search.vector_store import Rows
+from nlpkit.search.exact import Rows
 
 APPROXIMATE_FROM = 20_000  # a search of so many × 384 reads 30 MB, about 3 ms
 SAMPLE = 40  # vectors of the training sample for each list; FAISS asks for 39
@@ -85,13 +85,13 @@ def factory_for(number: int, width: int, wanted: str = "auto", quantize: str = "
     ``wanted`` is auto, flat, ivf, hnsw, or a factory string, which is returned as it is.
 
     >>> factory_for(5_000, 384), factory_for(200_000, 384), factory_for(200_000, 50)
-    ('', 'IVF512,PQ96x4fs', 'IVF512,PQ25x4fs')
+    ('', 'IVF256,PQ96x4fs', 'IVF256,PQ25x4fs')
     >>> factory_for(200_000, 384, "hnsw"), factory_for(5_000, 384, quantize="int8"), factory_for(200_000, 384, "Flat")
     ('HNSW16,SQ8', 'SQ8', '')
     """
     if wanted.lower() == "flat" or not number:
         return ""
-    lists = f"IVF{2 ** max(0, round(math.log2(max(1, number)) / 2))}"
+    lists = f"IVF{2 ** int(math.log2(max(1, number)) / 2)}"
     if quantize == "int8" and wanted in ("auto", "ivf"):
         return "SQ8" if wanted == "auto" and number < APPROXIMATE_FROM else f"{lists},SQ8"
     if wanted == "hnsw":

@@ -14,22 +14,11 @@ from typing import Any
 import numpy as np
 
 from nlpkit.errors import UsageError
+from nlpkit.search.exact import Found, Numbered, Rows, best, dot, exact, stacked, whole
 from nlpkit.search.faiss_choice import Codes, FaissCodes, Mask, check_factory, factory_for
 from nlpkit.search.quantize import SignCodes
 from nlpkit.search.recall import TARGET, Step, as_steps, measure, step_for
-from nlpkit.search.vector_store import (
-    KEYS,
-    VECTORS,
-    Allowed,
-    Rows,
-    as_queries,
-    as_rows,
-    best,
-    dot,
-    exact,
-    open_rows,
-    whole,
-)
+from nlpkit.search.vector_store import KEYS, VECTORS, Allowed, as_queries, as_rows, open_rows
 from nlpkit.store import blocks
 from nlpkit.store.blocks import Checked
 
@@ -46,6 +35,7 @@ class Part:
 
     def __init__(self, keys: Rows, vectors: Rows, alive: np.ndarray | None = None) -> None:
         self.keys, self.vectors, self.alive = keys, vectors, alive
+        self.names, self.rows = Numbered(keys), Numbered(vectors)
         self.mask = None if alive is None else Mask(alive)
         self.count = len(keys) if self.mask is None else self.mask.count
 
@@ -66,7 +56,9 @@ class Part:
         """This part with the positions ``at`` gone."""
         alive = np.ones(len(self.keys), bool) if self.alive is None else self.alive.copy()
         alive[at] = False
-        return Part(self.keys, self.vectors, alive)
+        made = Part(self.keys, self.vectors, alive)
+        made.names, made.rows = self.names, self.rows  # what they know of checked rows stays true
+        return made
 
     def among(self, allowed: Allowed | None) -> Mask | None:
         """What may be found here; None where everything may."""
@@ -174,50 +166,45 @@ class FaissStore:
         """See :class:`~nlpkit.search.vector_store.VectorStore`."""
         queries = as_queries(queries, self.width)
         parts, k = self._parts, max(0, k)
-        keys = np.full((len(queries), k), -1, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
         if not len(queries) or not k:
-            return keys, scores
-        listed = []
+            return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        found = []
         for number, part in enumerate(parts):
             mask = part.among(allowed)
             if (part.count if mask is None else mask.count) == 0:
                 continue
-            listed.append(
-                (part.keys, self._nearest(part, queries, k, mask, coded=number == 0 and bool(self._told)))
-            )
-        for i in range(len(queries)):
-            if not listed:
-                break
-            found = [(names[each[i][0]], each[i][1]) for names, each in listed]
-            one = (
-                found[0]
-                if len(found) == 1
-                else tuple(np.concatenate(both) for both in zip(*found, strict=True))
-            )
-            keys[i], scores[i] = best(one[0], one[1], k)
-        return keys, scores
+            places, scores = self._nearest(part, queries, k, mask, coded=number == 0 and bool(self._told))
+            names = part.names.take(np.maximum(places, 0))
+            names[places < 0] = -1
+            found.append((names, scores))
+        if not found:
+            found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
+        keys, scores = (
+            found[0] if len(found) == 1 else tuple(np.hstack(some) for some in zip(*found, strict=True))
+        )
+        return best(keys, scores, k)
 
-    def _nearest(
-        self, part: Part, queries: np.ndarray, k: int, mask: Mask | None, *, coded: bool
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each query positions in a part and exact scores, the k best among them."""
+    def _nearest(self, part: Part, queries: np.ndarray, k: int, mask: Mask | None, *, coded: bool) -> Found:
+        """For each query positions (Q, M) in a part, with the k best among them, and exact scores."""
         number, alive = len(part.keys), part.count if mask is None else mask.count
-        at = None if mask is None or alive == number else mask
+        within = None if mask is None or alive == number else mask
         if not coded or alive <= min(EXACT_BELOW, number // 4):
-            return exact(part.vectors, _places(at), queries, k)
+            return exact(part.rows, _places(within), queries, k)
         effort, depth = self._step(k, alive / number)
         if depth >= alive // 4:
-            return exact(part.vectors, _places(at), queries, k)
-        ranked = self._loaded().ranked(queries, depth, effort, mask)
-        made = []
-        for query, row in zip(queries, ranked, strict=True):
-            places = row if row[-1] >= 0 else row[row >= 0]
-            if len(places) < k:  # the lists that were read hold too few of what may be found
-                made += exact(part.vectors, _places(at), query[None], k)
-            else:
-                made.append((places, dot(part.vectors[places], query)))
-        return made
+            return exact(part.rows, _places(within), queries, k)
+        places = self._loaded().ranked(queries, depth, effort, mask)
+        if places.min() >= 0:
+            return places, part.rows.dots(queries, places)
+        scores = part.rows.dots(queries, np.maximum(places, 0))
+        scores[places < 0] = -np.inf
+        short = np.flatnonzero((places >= 0).sum(1) < k)
+        if len(short):  # the lists that were read hold too few of what may be found
+            count = len(queries)
+            places, scores = stacked([(places, scores), exact(part.rows, _places(within), queries[short], k)])
+            places[short], scores[short] = places[count:], scores[count:]
+            places, scores = places[:count], scores[:count]
+        return places, scores
 
     def _step(self, k: int, share: float) -> tuple[int, int]:
         """Effort and depth for the k best among a ``share`` of all: its neighbours lie as far as those of k / share."""

@@ -6,8 +6,8 @@ N vectors of width D, Q queries, W = ⌈D / 64⌉ words. What the signs propose 
 import numpy as np
 
 from nlpkit.errors import ArtifactError
+from nlpkit.search.exact import Rows
 from nlpkit.search.faiss_choice import Mask
-from nlpkit.search.vector_store import Rows
 
 _BLOCK = 1 << 14
 

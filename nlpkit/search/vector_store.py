@@ -5,13 +5,14 @@ width D, unit rows (or zeros), so that an inner product is a cosine; Q queries. 
 (``tests/search/test_vector_stores.py``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from nlpkit.errors import ArtifactError, DataError, UsageError
+from nlpkit.search.exact import Rows, dot, whole
 from nlpkit.search.topk import top
 from nlpkit.store import blocks
 from nlpkit.store.blocks import Checked
@@ -21,12 +22,9 @@ if TYPE_CHECKING:
 
 #: Which keys may be found: keys (n,) int64 → (n,) bool. Pure: the same answer for a key throughout a search.
 Allowed = Callable[[np.ndarray], np.ndarray]
-Rows = np.ndarray | Checked
 
 KEYS, VECTORS = "vector-keys.npy", "vectors.npy"
-_SCANNED = 1 << 20  # numbers of a block of rows that is multiplied at once
 _LOOKED = 1 << 13  # rows whose numbers are looked at together
-_SCORES = 1 << 23  # scores that are held at once
 
 
 class VectorStore(Protocol):
@@ -97,11 +95,6 @@ class VectorStore(Protocol):
         ...
 
 
-def whole(rows: Rows) -> np.ndarray:
-    """All rows as one array, checked."""
-    return rows.whole() if isinstance(rows, Checked) else rows
-
-
 def as_queries(queries: np.ndarray, width: int) -> np.ndarray:
     """Queries as (Q, D) float32 in one piece, after a look at their width and numbers."""
     made = np.ascontiguousarray(queries, np.float32)
@@ -140,72 +133,6 @@ def as_rows(keys: np.ndarray, vectors: Rows, width: int) -> tuple[np.ndarray, Ro
         row = start + int(np.argmin(good))
         raise DataError(f"the vector of key {keys[row]} has a number that is not finite; check the model")
     return keys, made
-
-
-def dot(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Inner products (n,) float32 that depend on the row and the query alone.
-
-    A product of whole matrices may round a row otherwise at another place among the rows (its kernels differ at the
-    edges), and then equal vectors would not tie.
-    """
-    return cast(np.ndarray, np.vecdot(rows, query))
-
-
-def scan(vectors: Rows, at: np.ndarray | None, queries: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Inner products with the rows ``at`` (or all) for some queries at a time: (first query, scores (q, n)).
-
-    Of one query the scores are those of :func:`dot`. Of several they come from a matrix product and are off by up to
-    :func:`slack`: near enough to choose by, after which the chosen are multiplied again.
-    """
-    number, width = len(vectors) if at is None else len(at), vectors.shape[1]
-    step = max(1, _SCANNED // max(1, width))
-    some = max(1, min(len(queries), _SCORES // max(1, number)))
-    for first in range(0, len(queries), some):
-        asked = queries[first : first + some]
-        scores = np.empty((len(asked), number), np.float32)
-        for start in range(0, number, step):
-            rows = vectors[start : start + step] if at is None else vectors[at[start : start + step]]
-            if len(queries) == 1:
-                scores[0, start : start + step] = dot(rows, asked[0])
-            else:
-                np.matmul(asked, rows.T, out=scores[:, start : start + step])
-        yield first, scores
-
-
-def slack(query: np.ndarray) -> float:
-    """How far two ways to sum an inner product of this query (D,) with a unit row can be apart (Higham 2002, 3.1)."""
-    return float(2 * len(query) * 2.0**-24 * np.sqrt(dot(query[None], query)[0])) + 1e-30
-
-
-def exact(
-    vectors: Rows, at: np.ndarray | None, queries: np.ndarray, k: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each query the rows of ``vectors`` (all, or those ``at``) that can be among its k best, with exact scores.
-
-    More than k come back where the last ones tie, so that keys can decide.
-    """
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    for first, scores in scan(vectors, at, queries):
-        for row, query in zip(scores, queries[first : first + len(scores)], strict=True):
-            chosen = np.arange(len(row))
-            if k < len(row):
-                edge = np.partition(row, len(row) - k)[len(row) - k]
-                chosen = np.flatnonzero(row >= (edge if len(queries) == 1 else edge - 2 * slack(query)))
-            places = chosen if at is None else at[chosen]
-            found.append((places, row[chosen] if len(queries) == 1 else dot(vectors[places], query)))
-    return found
-
-
-def best(keys: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of candidates with their keys (n,) in any order: best first, equal scores by key, padded to k."""
-    if k < len(scores):
-        edge = np.partition(scores, len(scores) - k)[len(scores) - k]
-        chosen = np.flatnonzero(scores >= edge)
-        keys, scores = keys[chosen], scores[chosen]
-    order = np.lexsort((keys, -scores))[:k]
-    made, values = np.full(k, -1, np.int64), np.full(k, -np.inf, np.float32)
-    made[: len(order)], values[: len(order)] = keys[order], scores[order]
-    return made, values
 
 
 def open_rows(folder: Path, told: dict[str, int], width: int, remedy: str) -> tuple[Checked, Checked]:

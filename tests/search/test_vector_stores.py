@@ -8,11 +8,12 @@ import pytest
 
 from nlpkit.errors import ArtifactError, DataError, UsageError
 from nlpkit.search import faiss_choice, faiss_store
+from nlpkit.search.exact import dot
 from nlpkit.search.faiss_choice import FaissCodes, Mask, check_factory, factory_for
 from nlpkit.search.faiss_store import FaissStore
 from nlpkit.search.quantize import SignCodes
 from nlpkit.search.recall import measure
-from nlpkit.search.vector_store import NumpyStore, VectorStore, create_store, dot, open_store
+from nlpkit.search.vector_store import NumpyStore, VectorStore, create_store, open_store
 from nlpkit.store import blocks
 
 D = 24
