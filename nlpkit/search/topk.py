@@ -3,7 +3,6 @@
 import numpy as np
 
 _ROWS = 64  # scores of one group, of which only the largest is looked at first
-_MANY = 64 * _ROWS  # fewer scores than this are searched directly
 
 
 def top(scores: np.ndarray, k: int, above: float | None = None) -> np.ndarray:
@@ -18,46 +17,24 @@ def top(scores: np.ndarray, k: int, above: float | None = None) -> np.ndarray:
     """
     if k <= 0 or len(scores) == 0:
         return np.empty(0, np.int64)
-    if len(scores) >= _MANY and 4 * k <= len(scores) // _ROWS:
-        held = _candidates(scores, k, above)
-        return held[_sorted(scores[held], k)]
-    if above is not None:
-        held = np.flatnonzero(scores > above)
-        return held[_sorted(scores[held], k)]
-    return _sorted(scores, k)
+    if k < len(scores):
+        edge = _edge(scores, k)
+        held = np.flatnonzero(scores >= edge if above is None or edge > above else scores > above)
+    else:
+        held = np.flatnonzero(scores > above) if above is not None else np.arange(len(scores))
+    return held[np.argsort(-scores[held], kind="stable")[:k]]
 
 
-def _candidates(scores: np.ndarray, k: int, above: float | None) -> np.ndarray:
-    """Few positions, ascending, that hold the best ``k``: of groups whose largest score could be among them.
+def _edge(scores: np.ndarray, k: int) -> float:
+    """A score that at least ``k`` reach, and few more: the k-th largest, or in many scores that of groups' largest.
 
     Group c is column c of the scores laid out in 64 rows, so that the largest of all groups are found by vector
-    instructions; at least k scores are as large as the k-th of those.
+    instructions.
     """
     columns = len(scores) // _ROWS
-    table = scores[: _ROWS * columns].reshape(_ROWS, columns)
-    largest = table.max(0)
-    edge = np.partition(largest, columns - k)[columns - k]
-    wanted = largest >= edge
-    if above is not None:
-        wanted &= largest > above
-    some = np.flatnonzero(wanted)
-    if 2 * len(some) > columns:  # many are equal
-        held = np.flatnonzero(scores >= edge)
-    else:
-        row, column = np.nonzero(table[:, some] >= edge)
-        rest = np.flatnonzero(scores[_ROWS * columns :] >= edge) + _ROWS * columns
-        held = np.concatenate([row * columns + some[column], rest])
-    return held if above is None else held[scores[held] > above]
-
-
-def _sorted(scores: np.ndarray, k: int) -> np.ndarray:
-    if k < len(scores):
-        edge = np.partition(scores, len(scores) - k)[len(scores) - k]
-        over = np.flatnonzero(scores > edge)
-        chosen = np.concatenate([over, np.flatnonzero(scores == edge)[: k - len(over)]])
-    else:
-        chosen = np.arange(len(scores))
-    return chosen[np.lexsort((chosen, -scores[chosen]))]
+    if columns >= 100 and columns >= 4 * k:
+        scores = scores[: _ROWS * columns].reshape(_ROWS, columns).max(0)
+    return np.partition(scores, len(scores) - k)[len(scores) - k]  # type: ignore[no-any-return]
 
 
 def top_owners(scores: np.ndarray, k: int, owner: np.ndarray, above: float | None = None) -> np.ndarray:

@@ -195,7 +195,7 @@ def test_a_mask_and_the_best_passage_of_each_document():
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    size=st.sampled_from([0, 1, 50, 4096, 4097, 9999]),
+    size=st.sampled_from([0, 1, 50, 6400, 6401, 9999]),
     k=st.sampled_from([1, 3, 20, 700]),
     kinds=st.sampled_from([1, 3, 1000, 10**9]),
     above=st.sampled_from([None, 0.0]),
