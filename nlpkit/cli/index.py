@@ -36,6 +36,13 @@ def build(
             "--model", metavar="MODEL", help="What makes the vectors: a run, folder or name; or none."
         ),
     ] = "none",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="P",
+            help="auto (bf16 where that is measured to be faster), fp32, bf16, or int8 (coarser).",
+        ),
+    ] = "auto",
     documents: Documents = "paragraph",
     chunk: Annotated[
         str | None,
@@ -100,6 +107,7 @@ def build(
         required(found, inputs or [], "index"),
         output,
         encoder_path=None if model == "none" else model,
+        precision=precision,
         recipe=chosen,
         chunks=chunk,
         k1=k1,

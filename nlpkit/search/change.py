@@ -192,7 +192,9 @@ def embed(
     model = encoder(len(missing))
     for start in range(0, len(missing), EMBEDDED):
         some = missing[start : start + EMBEDDED]
-        store.embed([key for _, key in some], encode.vectors(model, [passage for passage, _ in some]))
+        store.embed(
+            [key for _, key in some], encode.vectors(model, [passage for passage, _ in some], "document")
+        )
         changed.embedded += len(some)
         after(len(some))
 

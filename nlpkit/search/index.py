@@ -109,6 +109,7 @@ class Index:
         unit: str = "",
         force: bool = False,
         loader: Loader | None = None,
+        precision: str = "fp32",
         lock_timeout: float = 10.0,
     ) -> "Index":
         """Index ``documents``, which are streamed; without ``encoder_path`` for BM25 only.
@@ -116,7 +117,8 @@ class Index:
         A document without an id gets one from its content, and such documents of equal content are one. An id that
         occurs twice and an empty input are a DataError. ``chunks`` ("200/50") cuts documents into passages, of which
         the best one scores; its tokens are those of the model. ``dense`` are options of the vector store (factory,
-        quantize, rescore), ``unit`` says what a document is in text, for later additions.
+        quantize, rescore), ``unit`` says what a document is in text, for later additions. ``precision`` is that of the
+        model's products, as in :func:`nlpkit.inference.embed.load_encoder`.
 
         A build that was killed is gone on with by the same call: what went through the model is not paid for again.
         ``changed`` of the result says what was counted.
@@ -132,7 +134,8 @@ class Index:
         )
         encoder = None
         if encoder_path is not None:
-            encoder = (loader or encode.load)(str(encoder_path))
+            name = str(encoder_path)
+            encoder = encode.load(name, precision) if loader is None else loader(name)
             settings = building.with_encoder(settings, encoder, str(encoder_path), Path(output))
         changed = building.build(
             documents,

@@ -171,7 +171,7 @@ def test_file_size_limit_of_the_process(index, tmp_path):
 def test_the_nth_call_fails_for_every_n(index, tmp_path, monkeypatch, call):
     """SQLite's way: fail the n-th system call, for every n, until a run needs fewer."""
     monkeypatch.setattr(writer, "TAIL_LIMIT", 0)
-    real = getattr(os, call)
+    real = getattr(os, call) if call != "fsync" else lambda handle: None  # nothing loses its power here
     state = {"left": 0}
 
     def failing(*words, **options):
