@@ -12,17 +12,15 @@ from nlpkit.inference.embed import Encoder, load_encoder
 from nlpkit.search.folder import Settings
 
 Loader = Callable[[str], Encoder]
-
-
 FEW = 64  # texts that are not worth the seconds in which torch is imported
 
 
-def load(path: str) -> Encoder:
+def load(path: str, precision: str = "auto") -> Encoder:
     """Open a model by its path or name, to encode many texts in the precision that is measured to be worth it.
 
     Torch is imported here if the model needs it.
     """
-    return load_encoder(path, precision="auto")
+    return load_encoder(path, precision=precision)
 
 
 def load_light(path: str) -> Encoder:

@@ -109,7 +109,7 @@ class Index:
         unit: str = "",
         force: bool = False,
         loader: Loader | None = None,
-        precision: str = "fp32",
+        precision: str = "auto",
         lock_timeout: float = 10.0,
     ) -> "Index":
         """Index ``documents``, which are streamed; without ``encoder_path`` for BM25 only.
@@ -271,14 +271,14 @@ class Index:
         )
         vectors = None
         if ask.mode != "bm25" and queries:
-            vectors = encode.vectors(self.encoder(len(queries)), queries)
+            vectors = encode.vectors(self.encoder(len(queries)), queries, "query")
         hits = self._current(lambda view, store: _first(view, store, queries, vectors, ask))
         return finish(queries, hits, ask)
 
     def candidates(self, queries: Sequence[str], pool: int = 100) -> list[tuple[Candidates, list[str]]]:
         """What fusion mixes, and the documents' ids, for each query."""
         asked = list(queries)
-        vectors = encode.vectors(self.encoder(len(asked)), asked)
+        vectors = encode.vectors(self.encoder(len(asked)), asked, "query")
         ask = self._asked(10, "hybrid", None, pool)
         return self._current(lambda view, store: _candidates(view, store, asked, vectors, ask))
 
