@@ -75,7 +75,7 @@ def cold(options: Namespace) -> list[dict[str, Any]]:
     asked = questions(options.data, options.runs + 1)
     peer = [sys.executable, "-c", "import faiss"]
     made = []
-    for mode in ("bm25", "dense", "hybrid"):
+    for mode in ("bm25", "dense"):
         commands = [[NLPKIT, "search", str(where), query, "--mode", mode] for query in asked]
         seconds(commands[0])
         seconds(peer)
@@ -187,7 +187,7 @@ def warm(options: Namespace) -> list[dict[str, Any]]:
 def fetched(options: Namespace) -> list[dict[str, Any]]:
     """What reading ten found documents from the record adds to a query."""
     from nlpkit.search.index import Index
-    from nlpkit.search.store import snapshot
+    from nlpkit.search.connections import snapshot
 
     where = index(options, WARM)
     opened = Index.open(where)
