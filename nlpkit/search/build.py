@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nlpkit import console
-from nlpkit.errors import DataError, NlpkitError
+from nlpkit.errors import DataError, LockedError, NlpkitError
 from nlpkit.search import encode, segments, sums
 from nlpkit.search import folder as folders
 from nlpkit.search.analyze import Analyzer
@@ -100,6 +100,7 @@ def build(
         )
         fault("derived")
         atomic.fsync_folder(made)
+        refuse_existing(output, force)  # it may have come meanwhile
         atomic.place_folder(made, output)
     return changed
 
@@ -113,6 +114,8 @@ def _unfinished(output: Path, settings: Settings, lock_timeout: float) -> Iterat
     made = output.with_name(f".{output.name}.unfinished")
     made.mkdir(exist_ok=True)
     with locked(made, lock_timeout):
+        if not (made / ".lock").exists():  # whoever held it has given the folder its name
+            raise LockedError(f"{output}: another process has just built it; repeat the command if need be")
         try:
             state = {k: v for k, v in asdict(settings).items() if k in _OF_MODEL}
             if not _goes_on(made, state):

@@ -262,3 +262,15 @@ def test_closed_folder_is_one_file_a_manifest_and_derived(tmp_path, loader, docu
     assert sealed["nlpkit"] == "index" and sealed["made_with"]["model"] == "word-sum-a"
     keys = np.load(tmp_path / "i" / "derived-000001" / "keys.npy", allow_pickle=False)
     assert (keys >> 20).tolist() == [1, 2, 3, 4]
+
+
+def test_a_mode_opens_only_its_own_files(tmp_path, loader, documents):
+    Index.build(documents(30), tmp_path / "i", encoder_path="m", loader=loader)
+    for kind, other in (("bm25", "dense"), ("vector", "bm25")):
+        shutil.copytree(tmp_path / "i", tmp_path / kind)
+        for path in (tmp_path / kind).glob(f"derived-*/{kind}*"):
+            path.unlink()
+        index = Index.open(tmp_path / kind, loader=loader)
+        assert index.search("red cat", mode=other)[0]
+        with pytest.raises(ArtifactError, match="missing"):
+            index.search("red cat", mode="hybrid")
