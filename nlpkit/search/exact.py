@@ -39,9 +39,9 @@ class Numbered:
     def take(self, at: np.ndarray) -> np.ndarray:
         """A copy of the rows with the numbers ``at``, of any shape."""
         if self._seen is not None and isinstance(self.rows, Checked):
-            fresh = ~self._seen[at]
-            if fresh.any():
-                new = at[fresh]
+            seen = self._seen[at]
+            if not seen.all():
+                new = at[~seen]
                 self.rows.touch(new)
                 self._seen[new] = True
         return self._data.take(at, axis=0)
@@ -154,13 +154,23 @@ def stacked(made: list[Found]) -> Found:
 
 def best(keys: np.ndarray, scores: np.ndarray, k: int) -> Found:
     """The k best of candidates with keys (Q, M) in any order: best first, equal scores by key; (Q, k)."""
+    if len(scores) == 1:
+        names, row = keys[0], scores[0]
+        if k < len(row):
+            columns = np.flatnonzero(row >= np.partition(row, len(row) - k)[len(row) - k])
+            names, row = names[columns], row[columns]
+        order = np.lexsort((names, -row))[:k]
+        keys, scores = names[order][None], row[order][None]
+        return (keys, scores) if len(order) == k else _padded(keys, scores, k)
     if k < scores.shape[1]:
         columns = _first(scores, k)
         keys, scores = np.take_along_axis(keys, columns, 1), np.take_along_axis(scores, columns, 1)
     order = np.lexsort((keys, -scores), axis=1)[:, :k]
     keys, scores = np.take_along_axis(keys, order, 1), np.take_along_axis(scores, order, 1)
-    if keys.shape[1] == k:
-        return keys, scores
+    return (keys, scores) if keys.shape[1] == k else _padded(keys, scores, k)
+
+
+def _padded(keys: np.ndarray, scores: np.ndarray, k: int) -> Found:
     found, values = np.full((len(keys), k), -1, np.int64), np.full((len(keys), k), -np.inf, np.float32)
     found[:, : keys.shape[1]], values[:, : keys.shape[1]] = keys, scores
     return found, values

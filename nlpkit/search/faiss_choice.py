@@ -45,13 +45,15 @@ class Mask:
     def __init__(self, keep: np.ndarray) -> None:
         self.keep, self.count = keep, int(np.count_nonzero(keep))
         self._selector: Any = None
+        self._asked: dict[int, Any] = {}
 
-    @property
-    def selector(self) -> Any:
-        """An ``IDSelectorBitmap``."""
-        if self._selector is None:
-            self._selector = faiss().IDSelectorBitmap(np.packbits(self.keep, bitorder="little"))
-        return self._selector
+    def parameters(self, index: Any, effort: int) -> Any:
+        """FAISS's search parameters with these positions selected, made once an effort."""
+        if effort not in self._asked:
+            if self._selector is None:
+                self._selector = faiss().IDSelectorBitmap(np.packbits(self.keep, bitorder="little"))
+            self._asked[effort] = _parameters(index, effort, {"sel": self._selector})
+        return self._asked[effort]
 
 
 class Codes(Protocol):
@@ -245,17 +247,14 @@ class FaissCodes:
             keep[-1] = True
             query = np.zeros((1, int(self.index.d)), np.float32)
             try:
-                found = self.index.search(
-                    query, 1, params=self._asked(self.efforts[-1], Mask(keep).selector)
-                )[1]
+                asked = Mask(keep).parameters(self.index, self.efforts[-1])
+                found = self.index.search(query, 1, params=asked)[1]
                 self._selects = found[0, 0] in (-1, len(self) - 1)
             except RuntimeError:
                 self._selects = False
         return self._selects
 
-    def _asked(self, effort: int, selector: Any) -> Any:
-        if selector is not None:
-            return _parameters(self.index, effort, {"sel": selector})
+    def _asked(self, effort: int) -> Any:
         if effort not in self._parameters:
             self._parameters[effort] = _parameters(self.index, effort, {})
         return self._parameters[effort]
@@ -266,11 +265,13 @@ class FaissCodes:
         if self.graph:  # FAISS widens the beam to what is asked for; then a measured depth would say nothing
             depth = min(depth, effort)
         if mask is None or mask.count == len(self):
-            return np.asarray(self.index.search(queries, depth, params=self._asked(effort, None))[1])
+            return np.asarray(self.index.search(queries, depth, params=self._asked(effort))[1])
         if self.selects:
-            return np.asarray(self.index.search(queries, depth, params=self._asked(effort, mask.selector))[1])
+            return np.asarray(
+                self.index.search(queries, depth, params=mask.parameters(self.index, effort))[1]
+            )
         more = min(len(self), int(1.2 * depth * len(self) / max(1, mask.count)) + 8)
-        found = self.index.search(queries, more, params=self._asked(effort, None))[1]
+        found = self.index.search(queries, more, params=self._asked(effort))[1]
         keep = (found >= 0) & mask.keep[found]
         order = np.argsort(~keep, axis=1, kind="stable")[:, :depth]
         return np.where(np.take_along_axis(keep, order, 1), np.take_along_axis(found, order, 1), -1)

@@ -180,7 +180,9 @@ class FaissStore:
         if not found:
             found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
         keys, scores = (
-            found[0] if len(found) == 1 else tuple(np.hstack(some) for some in zip(*found, strict=True))
+            found[0]
+            if len(found) == 1
+            else [np.concatenate(some, axis=1) for some in zip(*found, strict=True)]
         )
         return best(keys, scores, k)
 

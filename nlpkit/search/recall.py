@@ -16,11 +16,9 @@ from nlpkit.search.faiss_choice import Codes
 TARGET = 0.95
 QUESTIONS = 256
 _KS = (10, 100, 1000)
-_DEPTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # × k
-_DEEPEST = {10: 128, 100: 32, 1000: 4}  # × k
-_MARGIN = (
-    2  # the depth is so many times what the questions needed: candidates cost little, people ask anything
-)
+_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # × k
+_DEEPEST = {10: 128, 100: 32, 1000: 8}  # × k
+_MARGIN = {10: 4, 100: 1, 1000: 1}  # so many times the depth that was needed: few candidates cost little
 _TOPICS = 1024  # rows whose mixtures are questions about nothing that is there
 _BLOCK = 1 << 14
 
@@ -85,7 +83,7 @@ def measure(codes: Codes, vectors: Rows, seed: int, rescore: int = 0) -> tuple[t
             for times in (rescore,) if rescore else (d for d in _DEPTHS if d <= _DEEPEST[k]):
                 depth = min(times * k, number)
                 step = Step(k, effort, depth, round(float((ranks[:, :k] < depth).mean()), 4))
-                each = (ranks[:, :k] < (depth if rescore else depth // _MARGIN)).mean(1)
+                each = (ranks[:, :k] < (depth if rescore else depth // _MARGIN[k])).mean(1)
                 if k not in fallback or step.recall > fallback[k].recall:
                     fallback[k] = step
                 if each.mean() - each.std() / math.sqrt(asked) >= TARGET:
