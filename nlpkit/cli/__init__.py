@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave with the documented exit code."""
     # Threads that spin while they wait make a shared machine several times slower than one thread alone.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if sys.argv[1:2] in (["search"], ["index"]):  # numpy's products are small there, and torch has its own threads
+    if sys.argv[1:2] in (["search"], ["index"]):
+        # numpy's products are small there, and torch has its own threads
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Looking for garbage among what imports leave behind, again and again, is a sixth of a short run's time.
     gc.set_threshold(50_000, 20, 100)
@@ -127,6 +128,8 @@ def run(argv: list[str]) -> int:
 
             traceback.print_exc()
         return _explain(failure)
+    finally:
+        console.set_quiet(False)
 
 
 def invoke(argv: list[str]) -> int:
