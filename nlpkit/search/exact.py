@@ -1,7 +1,7 @@
 """Exact inner products, the same to the bit wherever a row lies, and the best of many, for many queries at once.
 
 n rows of width D, unit or zeros; Q queries; M candidates of a query. Every answer is two arrays (Q, M): positions or
-keys, −1 where there are fewer, and scores, −inf there.
+keys, and scores, −inf where there are fewer.
 """
 
 from collections.abc import Iterator
@@ -120,6 +120,8 @@ def exact(vectors: Numbered, at: np.ndarray | None, queries: np.ndarray, k: int)
     More than k where that costs less than to choose, or where the last ones tie, so that keys can decide.
     """
     made = []
+    if len(queries) == 1 and at is None and k <= len(vectors) <= _FEW:
+        return np.arange(len(vectors))[None], dot(vectors.rows[:], queries[0])[None]
     for asked, scores in _scan(vectors, at, queries):
         single, number = len(queries) == 1, scores.shape[1]
         if number <= (_FEW if single else k):
@@ -143,7 +145,7 @@ def stacked(made: list[Found]) -> Found:
     if len(made) == 1:
         return made[0]
     count, wide = sum(len(p) for p, _ in made), max(p.shape[1] for p, _ in made)
-    places, scores = np.full((count, wide), -1, np.int64), np.full((count, wide), -np.inf, np.float32)
+    places, scores = np.zeros((count, wide), np.int64), np.full((count, wide), -np.inf, np.float32)
     first = 0
     for some, values in made:
         places[first : first + len(some), : some.shape[1]] = some

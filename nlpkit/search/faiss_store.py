@@ -174,9 +174,7 @@ class FaissStore:
             if (part.count if mask is None else mask.count) == 0:
                 continue
             places, scores = self._nearest(part, queries, k, mask, coded=number == 0 and bool(self._told))
-            names = part.names.take(np.maximum(places, 0))
-            names[places < 0] = -1
-            found.append((names, scores))
+            found.append((part.names.take(places), scores))
         if not found:
             found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
         keys, scores = (
@@ -184,10 +182,12 @@ class FaissStore:
             if len(found) == 1
             else [np.concatenate(some, axis=1) for some in zip(*found, strict=True)]
         )
-        return best(keys, scores, k)
+        keys, scores = best(keys, scores, k)
+        keys[np.isneginf(scores)] = -1
+        return keys, scores
 
     def _nearest(self, part: Part, queries: np.ndarray, k: int, mask: Mask | None, *, coded: bool) -> Found:
-        """For each query positions (Q, M) in a part, with the k best among them, and exact scores."""
+        """For each query positions (Q, M) in a part, with the k best among them, and exact scores (−inf: none)."""
         number, alive = len(part.keys), part.count if mask is None else mask.count
         within = None if mask is None or alive == number else mask
         if not coded or alive <= min(EXACT_BELOW, number // 4):
@@ -198,9 +198,10 @@ class FaissStore:
         places = self._loaded().ranked(queries, depth, effort, mask)
         if places.min() >= 0:
             return places, part.rows.dots(queries, places)
-        scores = part.rows.dots(queries, np.maximum(places, 0))
-        scores[places < 0] = -np.inf
-        short = np.flatnonzero((places >= 0).sum(1) < k)
+        there = places >= 0
+        places = np.where(there, places, 0)
+        scores = np.where(there, part.rows.dots(queries, places), np.float32(-np.inf))
+        short = np.flatnonzero(there.sum(1) < k)
         if len(short):  # the lists that were read hold too few of what may be found
             count = len(queries)
             places, scores = stacked([(places, scores), exact(part.rows, _places(within), queries[short], k)])

@@ -5,7 +5,7 @@ exact scores then put them first.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,11 @@ def measure(codes: Codes, vectors: Rows, seed: int, rescore: int = 0) -> tuple[t
                     break
         if len(best) == len(ks) and codes.cost(effort, 0) > max(price for price, _ in best.values()):
             break
-    return tuple(best[k][1] if k in best else fallback[k] for k in ks), asked
+    steps: list[Step] = []
+    for k in ks:
+        step = best[k][1] if k in best else fallback[k]
+        steps.append(replace(step, depth=max([step.depth, *(s.depth for s in steps)])))
+    return tuple(steps), asked
 
 
 def _questions(vectors: Rows, own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
