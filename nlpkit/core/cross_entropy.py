@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 ROWS = 64  # of a block: its logits stay in a core's cache
-HELD = 1 << 28  # bytes of logits' gradients that are held at once; a larger M is done in parts
+HELD = (
+    1 << 24
+)  # bytes of logits' gradients that are held at once, near the cores; a larger M is done in parts
 
 
 def linear_cross_entropy(
@@ -52,7 +54,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_bias = torch.zeros_like(bias, dtype=wide) if learning and bias is not None else None
         with torch.autocast(hidden.device.type, enabled=False):
             x, w = hidden.to(dtype), weight.to(dtype)
-            most = max(ROWS, HELD // (w.shape[0] * w.element_size()))
+            held = HELD if hidden.device.type == "cpu" else 16 * HELD
+            most = max(ROWS, held // (w.shape[0] * w.element_size()))
             for start in range(0, len(labels), most):
                 part = slice(start, min(start + most, len(labels)))
                 made = _gradients(x[part], w, bias, labels[part], wide, 1.0 / count if learning else None)

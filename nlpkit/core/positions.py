@@ -41,13 +41,6 @@ def rotary_table(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair (x_i, x_{i+d/2}) of x (B, H, T, d) by the angle of its position."""
-    cos, sin = table
-    first, second = x.chunk(2, -1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
-
-
 def sinusoidal(positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """The fixed sine and cosine positions (B|1, T, D) of Vaswani et al. 2017, §3.5."""
     even = torch.arange(0, width, 2, dtype=torch.float32, device=positions.device)

@@ -93,23 +93,31 @@ def attend(q: Tensor, k: Tensor, v: Tensor, plan: Tiles) -> Tensor:
 @torch.library.custom_op("nlpkit::attend", mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, spans: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The result (B, H, T, d), and the probabilities (P,) tile by tile."""
-    qs, ks, vs = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
-    out = torch.empty_like(qs)
+    qs, ks, vs = (x.reshape(-1, *x.shape[2:]) for x in (q * q.shape[-1] ** -0.5, k, v))
+    out = torch.empty_like(ks)
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    shapes, scale = spans.tolist(), q.shape[-1] ** -0.5
+    shapes = spans.tolist()
     kept = q.new_empty(sum((r[1] - r[0]) * (r[3] - r[2]) * (r[5] - r[4]) for r in shapes))
     at = 0
     for r0, r1, q0, q1, k0, k1, start in shapes:
         size = (q1 - q0) * (k1 - k0)
-        scores = torch.bmm(qs[r0:r1, q0:q1], ks[r0:r1, k0:k1].transpose(1, 2)).to(wide).mul_(scale)
+        scores = torch.bmm(qs[r0:r1, q0:q1], ks[r0:r1, k0:k1].transpose(1, 2)).to(wide)
         if start >= 0:
             scores += bias[start : start + size].view(q1 - q0, k1 - k0)
         torch.softmax(scores, -1, out=scores)
         chance = kept[at : at + (r1 - r0) * size].view(r1 - r0, q1 - q0, k1 - k0)
         chance.copy_(scores)
-        out[r0:r1, q0:q1] = torch.bmm(chance, vs[r0:r1, k0:k1])
+        _product(chance, vs[r0:r1, k0:k1], out[r0:r1, q0:q1])
         at += (r1 - r0) * size
     return out.view(q.shape), kept
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """out = left right, without a copy where its rows stand together."""
+    if out.is_contiguous():
+        torch.bmm(left, right, out=out)
+    else:
+        out.copy_(torch.bmm(left, right))
 
 
 @_attend.register_fake
@@ -122,14 +130,14 @@ def _attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, kept: Tensor, spans: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v. With δ = Σ (grad · out): dS = P (grad vᵀ - δ)."""
-    shape = q.shape
-    q, k, v, out, grad = (x.reshape(-1, *shape[2:]) for x in (q, k, v, out, grad))
+    shape, scale = q.shape, q.shape[-1] ** -0.5
+    q, k, v, out, grad = (x.reshape(-1, *shape[2:]) for x in (q * scale, k, v, out, grad))
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    shapes, scale = spans.tolist(), shape[-1] ** -0.5
+    shapes = spans.tolist()
     # Keys that several runs of queries see gather their gradients in full precision.
-    alone = all(r[2] == 0 and r[3] == shape[2] for r in shapes)
+    alone = all(r[2] == r[4] == 0 and r[3] == r[5] == shape[2] for r in shapes)
     dq = torch.empty_like(q)
-    dk, dv = (torch.zeros(x.shape, dtype=x.dtype if alone else wide) for x in (k, v))
+    dk, dv = (torch.empty_like(x) if alone else torch.zeros(x.shape, dtype=wide) for x in (k, v))
     inner = (grad.to(wide) * out).sum(-1, keepdim=True)  # δ (B·H, T, 1)
     at = 0
     for r0, r1, q0, q1, k0, k1, _ in shapes:
@@ -138,11 +146,15 @@ def _attend_backward(
         at += size
         mine, keys = grad[r0:r1, q0:q1], slice(k0, k1)
         scores = torch.bmm(mine, v[r0:r1, keys].transpose(1, 2)).to(wide)
-        scores = scores.sub_(inner[r0:r1, q0:q1]).mul_(chance).mul_(scale).to(q.dtype)
-        dv[r0:r1, keys] += torch.bmm(chance.transpose(1, 2), mine)
-        dk[r0:r1, keys] += torch.bmm(scores.transpose(1, 2), q[r0:r1, q0:q1])
-        dq[r0:r1, q0:q1] = torch.bmm(scores, k[r0:r1, keys])
-    return dq.view(shape), dk.to(k.dtype).view(shape), dv.to(v.dtype).view(shape)
+        scores = scores.sub_(inner[r0:r1, q0:q1]).mul_(chance).to(q.dtype)
+        if alone:
+            torch.bmm(chance.transpose(1, 2), mine, out=dv[r0:r1])
+            torch.bmm(scores.transpose(1, 2), q[r0:r1], out=dk[r0:r1])
+        else:
+            dv[r0:r1, keys] += torch.bmm(chance.transpose(1, 2), mine)
+            dk[r0:r1, keys] += torch.bmm(scores.transpose(1, 2), q[r0:r1, q0:q1])
+        _product(scores, k[r0:r1, keys], dq[r0:r1, q0:q1])
+    return dq.mul_(scale).view(shape), dk.to(k.dtype).view(shape), dv.to(v.dtype).view(shape)
 
 
 @_attend_backward.register_fake

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nlpkit.core.cache import Cache
-from nlpkit.core.positions import positions_in, rotary_table, rotate
+from nlpkit.core.fused import RMSNorm, rotate, side_by_side
+from nlpkit.core.positions import positions_in, rotary_table
 from nlpkit.core.tiled_attention import LONGEST, Tiles, attend, tiles
 
 WORTH = 0.6  # share of the pairs from which, in float32, PyTorch's kernel over all of them is the faster
@@ -116,7 +117,7 @@ def make_norm(c: NormConfig, width: int, affine: bool = True) -> nn.Module:
     if c.kind == "none":
         return nn.Identity()
     if c.kind == "rms":
-        return nn.RMSNorm(width, eps=c.eps, elementwise_affine=affine)
+        return RMSNorm(width, eps=c.eps, elementwise_affine=affine)
     return nn.LayerNorm(width, eps=c.eps, elementwise_affine=affine, bias=c.bias)
 
 
@@ -142,9 +143,13 @@ class Attention(nn.Module):
         layer: int = 0,
     ) -> Tensor:
         """The attended values, (B, T, D)."""
-        q = self.q(x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, T, d)
-        k = self.k(source).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)  # (B, K, S, d)
-        v = self.v(source).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
+        if source is x:
+            q, k, v = side_by_side(x, self.q, self.k, self.v)
+        else:
+            q, (k, v) = self.q(x), side_by_side(source, self.k, self.v)
+        q = q.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, T, d)
+        k = k.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)  # (B, K, S, d)
+        v = v.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)
         if cache is not None:
@@ -176,7 +181,8 @@ class Mlp(nn.Module):
         """(B, T, D) → (B, T, D)."""
         if self.gate is None:
             return self.down(self.activation(self.up(x)))
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        gate, up = side_by_side(x, self.gate, self.up)
+        return self.down(self.activation(gate) * up)
 
 
 class Block(nn.Module):
@@ -298,11 +304,13 @@ class Transformer(nn.Module):
         masks = masks or self._masks(segments, seen, past, x, prefix, causal)
         ropes: list[tuple[Tensor, Tensor] | None] = [None, None]
         if a.rope is not None and positions is not None:
-            wide = rotary_table(positions, self.head_dim, a.rope, x.dtype)
+            kind = x.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+            wide = rotary_table(positions, self.head_dim, a.rope, dtype)
             same = a.local_rope is None or a.local_rope == a.rope or masks[1] is None
             ropes = [
                 wide,
-                wide if same else rotary_table(positions, self.head_dim, a.local_rope or 0.0, x.dtype),
+                wide if same else rotary_table(positions, self.head_dim, a.local_rope or 0.0, dtype),
             ]
         memory_mask = _hide(memory_segments, x.dtype)
         for block, local in zip(self.blocks, self.local, strict=True):

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.core.batch import pad
+from nlpkit.core.fused import rotate
 from nlpkit.core.image_encoder import ImageEncoder, PatchEmbedding
 from nlpkit.core.operations import head_of, image_operations, is_windowed, text_operations
-from nlpkit.core.positions import rotary_table, rotate
+from nlpkit.core.positions import rotary_table
 from nlpkit.core.text_encoder import TextEncoder
 from nlpkit.core.transformer import Attention, TransformerConfig
 from nlpkit.errors import DataError, UsageError

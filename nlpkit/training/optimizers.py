@@ -1,8 +1,8 @@
 """Optimizers by name, what is done to the weights beside them, and their state as plain tensors.
 
 * ``adamw``: Loshchilov & Hutter 2019; with ``decay_kind`` l2 the decay goes through the gradient: Adam with L2.
-* ``muon``: momentum made orthogonal (Jordan et al. 2024, by ``torch.optim.Muon``) for the matrices inside blocks; AdamW
-  for embeddings, heads, gains and biases.
+* ``muon``: momentum made orthogonal (Jordan et al. 2024) for the matrices inside blocks; AdamW for embeddings, heads,
+  gains and biases.
 * ``sgd``: with Nesterov momentum where ``momentum`` is above 0.
 * ``avg-grad``: a step along the plain mean of the last ``average`` gradients.
 
@@ -11,9 +11,10 @@ Weight decay acts on matrices (parameters of two or more axes) only: gains, bias
 net (Zou & Hastie 2005).
 """
 
+import math
 from collections import ChainMap
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,47 @@ class AverageGradient(torch.optim.Optimizer):
                 p.sub_(state["sum"], alpha=group["lr"] / min(done + 1, group["average"]))
 
 
+class Muon(torch.optim.Muon):
+    """``torch.optim.Muon`` with Nesterov momentum, bit for bit; matrices of one shape are made orthogonal together."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update."""
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    alike.setdefault(p.shape, []).append(p)
+            for (rows, columns), matrices in alike.items():
+                gradients = [cast(Tensor, p.grad) for p in matrices]
+                for p, gradient in zip(matrices, gradients, strict=True):
+                    if not self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(gradient)
+                held = [self.state[p]["momentum_buffer"] for p in matrices]
+                torch._foreach_lerp_(held, gradients, 1 - group["momentum"])
+                ahead = torch._foreach_lerp(gradients, held, group["momentum"])
+                made = _orthogonal(
+                    torch.stack(ahead), *group["ns_coefficients"], group["ns_steps"], group["eps"]
+                )
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                rate = group["lr"] * math.sqrt(max(1, rows / columns))
+                for p, update in zip(matrices, made, strict=True):
+                    p.add_(update, alpha=-rate)
+
+
+def _orthogonal(x: Tensor, a: float, b: float, c: float, steps: int, eps: float) -> Tensor:
+    """U Vᵀ of each matrix U S Vᵀ of x (n, rows, columns), nearly, by Newton-Schulz steps in bfloat16."""
+    x = x.bfloat16()
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.mT
+    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp_min(eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
 class Optimizer:
     """One or two optimizers of torch over the trained parameters of a model, at one rate.
 
@@ -76,7 +118,7 @@ class Optimizer:
         if inner:
             matrices = [p for p in trained if p in inner]
             self.parts.append(
-                torch.optim.Muon(
+                Muon(
                     [{"params": matrices, "scale": 1.0}],
                     lr=config.lr,
                     momentum=config.momentum or 0.95,

@@ -21,7 +21,7 @@ EVALUATIONS = 20  # a run is measured about so often …
 EVALUATION_SHARE = 0.15  # … if that takes no more than this share of a budget
 MARGIN = 0.92  # of the budget is planned with: the machine may be busier later
 EPOCHS = 3.0  # when nothing says how long
-SMALL = 1_000_000  # parameters below which float32 is used unasked: there is little to gain
+SMALL = 300_000  # parameters below which float32 is used unasked: there is little to gain
 GAIN = 1.1  # that bfloat16 must bring
 COMPILE_GAIN, COMPILE_COST = 0.1, 60.0  # what compiling may bring, and seconds that it may take
 
@@ -33,7 +33,7 @@ def plan(model: nn.Module, data: TrainData, config: TrainConfig, started: float)
     steps that a budget is measured by are taken on a copy of the model.
     """
     config = device.decide(config)
-    config, why = choose_precision(model, data, config)
+    config, why, step_time = choose_precision(model, data, config)
     limits = {}
     if config.steps:
         limits["train.steps"] = config.steps
@@ -66,6 +66,9 @@ def plan(model: nn.Module, data: TrainData, config: TrainConfig, started: float)
         limits["3 epochs"] = max(1, math.ceil(EPOCHS * data.steps_per_epoch))
     reason = min(limits, key=lambda k: limits[k])
     steps = limits[reason]
+    if config.compile == "auto" and step_time:
+        config, _, _, told = choose_compile(model, data, config, step_time, steps * step_time)
+        why += told
     if config.compile == "auto":
         config = replace(config, compile="off")
     every = config.eval_every or max(1, round(steps / evaluations))
@@ -81,18 +84,24 @@ def plan(model: nn.Module, data: TrainData, config: TrainConfig, started: float)
     return config, said
 
 
-def choose_precision(model: nn.Module, data: TrainData, config: TrainConfig) -> tuple[TrainConfig, str]:
-    """``config`` with the faster precision of a few steps of each, where it was left open; and why, in words."""
+def choose_precision(
+    model: nn.Module, data: TrainData, config: TrainConfig
+) -> tuple[TrainConfig, str, float]:
+    """``config`` with the faster precision of a few steps of each, where it was left open; why, in words; their time.
+
+    The time (seconds a step) is 0 where none was measured.
+    """
     if config.precision != "auto":
-        return config, ""
+        return config, "", 0.0
     parameters = sum(p.numel() for p in model.parameters())
     if parameters < SMALL or not device.has_bfloat16(config):
-        return replace(config, precision="float32"), ""
+        return replace(config, precision="float32"), "", 0.0
     kinds: tuple[Any, ...] = ("float32", "bfloat16")
     times = {kind: min(step_times(model, data, replace(config, precision=kind), 3)[1:]) for kind in kinds}
     gain = times["float32"] / times["bfloat16"]
     best: Any = "bfloat16" if gain > GAIN else "float32"
-    return replace(config, precision=best), f" (bfloat16 is {gain:.2f} times as fast as float32 here)"
+    why = f" (bfloat16 is {gain:.2f} times as fast as float32 here)"
+    return replace(config, precision=best), why, times[best]
 
 
 def choose_compile(
@@ -160,9 +169,19 @@ def measure(model: nn.Module, data: TrainData, config: TrainConfig, budget: floa
     times = step_times(model, data, config, 5)
     each = max(sum(times[2:]) / 3, 1e-6)
     times += step_times(model, data, config, min(200, int(wanted / each)))[1:]
-    start = time.perf_counter()
-    evaluate(copy.deepcopy(model).to(place.device), data.valid(), place)
     steady = times[2:]  # the first two pay for warming up
     # Of many steps the mean, as lengths differ; of few the median, as one may have been disturbed.
     step_time = sum(steady) / len(steady) if len(steady) > 8 else sorted(steady)[len(steady) // 2]
-    return step_time, time.perf_counter() - start
+    return step_time, evaluation_seconds(model, data, place, wanted)
+
+
+def evaluation_seconds(model: nn.Module, data: TrainData, place: device.Place, limit: float) -> float:
+    """Seconds of an evaluation: of so many batches as ``limit`` seconds hold, and for the rest in proportion."""
+    trial = copy.deepcopy(model).to(place.device)
+    spent, done, number = 0.0, 0, 0
+    for number, batch in enumerate(data.valid(), 1):
+        if spent < limit:
+            start = time.perf_counter()
+            evaluate(trial, [batch], place)
+            spent, done = spent + time.perf_counter() - start, number
+    return spent * number / max(done, 1)

@@ -8,7 +8,8 @@ import torch
 
 from nlpkit.core.cache import Cache
 from nlpkit.core.families import FAMILIES, initialize, text_config
-from nlpkit.core.positions import positions_in, rotary_table, rotate, sinusoidal
+from nlpkit.core.fused import rotate
+from nlpkit.core.positions import positions_in, rotary_table, sinusoidal
 from nlpkit.core.text_encoder import TextEncoder
 from nlpkit.core.transformer import AttentionConfig, MlpConfig, NormConfig, Transformer, TransformerConfig
 from nlpkit.errors import DataError

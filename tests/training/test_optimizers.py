@@ -97,6 +97,22 @@ def test_muon_takes_the_matrices_in_blocks_and_adamw_the_rest():
     assert all(torch.equal(v, optimizers.state_tensors(model, again)[k]) for k, v in state.items())
 
 
+def test_muon_is_that_of_torch_bit_for_bit():
+    def steps(kind):
+        torch.manual_seed(3)
+        weights = [torch.randn(s, requires_grad=True) for s in ((8, 8), (20, 8), (8, 8), (8, 20), (20, 8))]
+        made = kind([{"params": weights}], lr=0.02, momentum=0.9, weight_decay=0.1)
+        for number in range(1000):
+            for p in weights:
+                p.grad = p.detach() + torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
+            made.step()
+        return weights
+
+    assert all(
+        torch.equal(a, b) for a, b in zip(steps(optimizers.Muon), steps(torch.optim.Muon), strict=True)
+    )
+
+
 def test_l1_is_a_soft_threshold_on_matrices():
     model = net()
     made = optimizers.make(model, TrainConfig(lr=0.1, optimizer="sgd", weight_decay=0.0, l1=0.5))
