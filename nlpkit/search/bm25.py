@@ -54,48 +54,59 @@ class _Statistics:
         self._bytes = 0
         self._lock = Lock()
 
-    def postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
-        """Positions int64, ascending, of the documents that still exist and hold a term, and how often."""
-        wanted = key(term)
-        first, documents, counts = 0, [], []
-        for segment in self.segments:
-            part = segment.find(wanted)
-            if part.stop > part.start:
-                documents.append(segment.documents[part].astype(np.int64))
-                documents[-1] += first
-                counts.append(segment.counts[part])
-            first += len(segment)
+    def postings(self, terms: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Positions (P,) int64 of the documents that exist and hold a term, term by term and ascending in each, how
+        often (P,) float64, and where each term's begin, and the end."""
+        keys = np.array([key(term) for term in terms], np.uint64)
+        documents, counts, ends = [], [], [0]
+        for spans in zip(*(segment.find(keys) for segment in self.segments), strict=True):
+            size = first = 0
+            for segment, (start, end) in zip(self.segments, spans, strict=True):
+                if end > start:
+                    at = segment.documents[start:end]
+                    documents.append(at + first if first else at)
+                    counts.append(segment.counts[start:end])
+                    size += end - start
+                first += len(segment)
+            ends.append(ends[-1] + size)
         if not documents:
-            return np.empty(0, np.int64), np.empty(0, np.uint8)
-        at, times = (x[0] if len(x) == 1 else np.concatenate(x) for x in (documents, counts))
+            return np.empty(0, np.int64), np.empty(0), [0] * (len(terms) + 1)
+        positions = np.concatenate(documents, dtype=np.int64)
+        times = np.concatenate(counts, dtype=np.float64)
         if self.alive is not None:
-            kept = self.alive[at]
-            return at[kept], times[kept]
-        return at, times
+            kept = self.alive[positions]
+            ends = np.concatenate([[0], np.cumsum(kept)])[ends].tolist()
+            positions, times = positions[kept], times[kept]
+        return positions, times, ends
 
-    def impact(self, term: str) -> _Impact | None:
-        """What a term adds to which documents; None where it occurs nowhere."""
-        try:
-            return self._kept[term]
-        except KeyError:
-            pass
-        made: _Impact | None = None
-        documents, counts = self.postings(term)
-        if df := len(documents):
-            idf = math.log1p((self.total - df + 0.5) / (df + 0.5))
-            impacts = counts.astype(np.float64)
-            impacts /= impacts + self.norm.take(documents)
-            impacts *= idf
-            made = _Impact(documents, impacts)
+    def impacts(self, terms: Sequence[str]) -> list[_Impact | None]:
+        """What each term adds to which documents; None where it occurs nowhere."""
+        kept = self._kept  # once it is full another takes its place, so that this one only grows
+        fresh = [term for term in terms if term not in kept]
+        made = self._made(fresh) if fresh else {}
+        return [made[term] if term in made else kept[term] for term in terms]
+
+    def _made(self, terms: Sequence[str]) -> dict[str, _Impact | None]:
+        documents, impacts, ends = self.postings(terms)
+        impacts /= impacts + self.norm.take(documents)
+        size = 200 * len(terms) + documents.nbytes + impacts.nbytes
+        made: dict[str, _Impact | None] = {}
+        for term, start, end in zip(terms, ends, ends[1:], strict=False):
+            if not (df := end - start):
+                made[term] = None
+                continue
+            at, adds = documents[start:end], impacts[start:end]
+            adds *= math.log1p((self.total - df + 0.5) / (df + 0.5))
+            made[term] = _Impact(at, adds)
             if df * _DENSE > len(self.norm):
                 dense = np.zeros(len(self.norm))
-                dense[documents] = impacts
-                made = _Impact(None, dense)
-        size = 200 + (0 if made is None else made.impacts.nbytes * (1 if made.documents is None else 2))
+                dense[at] = adds
+                made[term] = _Impact(None, dense)
+                size += dense.nbytes
         with self._lock:
             if self._bytes + size > _KEPT:
                 self._kept, self._bytes = {}, 0
-            self._kept[term] = made
+            self._kept.update(made)
             self._bytes += size
         return made
 
@@ -178,19 +189,19 @@ class BM25:
     def frequency(self, term: str) -> int:
         """How many documents hold a term."""
         if self._statistics.alive is None:
-            parts = [segment.find(key(term)) for segment in self.segments]
-            return sum(part.stop - part.start for part in parts)
-        return len(self._statistics.postings(term)[0])
+            wanted = np.array([key(term)], np.uint64)
+            return sum(end - start for segment in self.segments for start, end in segment.find(wanted))
+        return len(self._statistics.postings([term])[0])
 
     def scores(self, query: Query, allowed: np.ndarray | None = None) -> np.ndarray:
         """Scores (N,) float64 of all positions.
 
         0 where no term is shared, the document is deleted, or ``allowed`` (N,) bool is false.
         """
-        now = self._statistics
+        asked = weights(query)
         total = np.zeros(len(self.alive))
-        for term, weight in weights(query).items():
-            if (impact := now.impact(term)) is None:
+        for impact, weight in zip(self._statistics.impacts(list(asked)), asked.values(), strict=True):
+            if impact is None:
                 continue
             impacts = impact.impacts if weight == 1 else impact.impacts * weight
             if impact.documents is None:
@@ -217,11 +228,11 @@ class BM25:
         """What each term of the query adds to the scores of some documents, (n,) float64 by term."""
         at = np.asarray(positions, np.int64)
         made: dict[str, np.ndarray] = {}
-        for term, weight in weights(query).items():
-            made[term] = np.zeros(len(at))
-            if (impact := self._statistics.impact(term)) is None:
-                continue
-            if impact.documents is None:
+        asked = weights(query)
+        for (term, weight), impact in zip(asked.items(), self._statistics.impacts(list(asked)), strict=True):
+            if impact is None:
+                made[term] = np.zeros(len(at))
+            elif impact.documents is None:
                 made[term] = impact.impacts[at] * weight
             else:
                 near = np.minimum(impact.documents.searchsorted(at), len(impact.documents) - 1)

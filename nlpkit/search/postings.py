@@ -62,8 +62,23 @@ class Segment:
         """Whether nothing of it lies on disk."""
         return isinstance(self.documents, np.ndarray)
 
-    def find(self, term: int) -> slice:
-        """Where the postings of a term (its :func:`key`) lie; empty where it does not occur."""
+    def find(self, terms: np.ndarray) -> list[tuple[int, int]]:
+        """Where the postings of terms, whose :func:`key` are given as uint64, begin and end; (0, 0) for none."""
+        if isinstance(self.hashes, np.ndarray) and isinstance(self.starts, np.ndarray):
+            at = self.hashes.searchsorted(terms)
+            at[at == len(self.hashes)] = 0
+            there = self.hashes[at] == terms if len(self.hashes) else np.zeros(len(terms), bool)
+            return list(
+                zip(
+                    (self.starts[at] * there).tolist(),
+                    (self.starts[at + there] * there).tolist(),
+                    strict=True,
+                )
+            )
+        return [self._find(term) for term in terms.tolist()]
+
+    def _find(self, term: int) -> tuple[int, int]:
+        """The same of one term, reading only what lies around its place."""
         size = len(self.hashes)
         # The place of a hash deviates by at most sqrt(V) / 2 on average; eight times that holds always, or nearly.
         place, reach = term * size >> 64, 64 + 4 * math.isqrt(size)
@@ -75,14 +90,14 @@ class Segment:
             low, near = 0, self.hashes[:]
             at = int(near.searchsorted(wanted))
         if at == len(near) or near[at] != wanted:
-            return slice(0, 0)
+            return 0, 0
         start, end = self.starts[low + at : low + at + 2].tolist()
-        return slice(start, end)
+        return start, end
 
     def postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
         """Documents that hold the term (ascending) and how often."""
-        part = self.find(key(term))
-        return self.documents[part], self.counts[part]
+        ((start, end),) = self.find(np.array([key(term)], np.uint64))
+        return self.documents[start:end], self.counts[start:end]
 
     def write(self, folder: Path) -> dict[str, int]:
         """Write ``bm25-*.npy`` into a folder; what to keep in a sealed place for :meth:`open`, by file name."""

@@ -26,13 +26,13 @@ def top(scores: np.ndarray, k: int, above: float | None = None) -> np.ndarray:
 
 
 def _edge(scores: np.ndarray, k: int) -> float:
-    """A score that at least ``k`` reach, and few more: the k-th largest, or in many scores that of groups' largest.
+    """A score that at least ``k`` reach, and few more: the k-th largest, or among many the k-th of groups' largest.
 
     Group c is column c of the scores laid out in 64 rows, so that the largest of all groups are found by vector
     instructions.
     """
     columns = len(scores) // _ROWS
-    if columns >= 100 and columns >= 4 * k:
+    if columns >= 4 * k:
         scores = scores[: _ROWS * columns].reshape(_ROWS, columns).max(0)
     return np.partition(scores, len(scores) - k)[len(scores) - k]  # type: ignore[no-any-return]
 

@@ -215,13 +215,14 @@ def test_top_is_a_stable_sort(seed, size, k, kinds, above, last):
     assert top_owners(scores, k, owner, above).tolist() == list(seen.values())[:k]
 
 
-def test_hashes_that_are_not_spread_evenly_are_found_too():
+def test_hashes_that_are_not_spread_evenly_are_found_too(tmp_path):
     hashes = np.arange(5000, dtype=np.uint64)
     starts = np.arange(5001, dtype=np.int64)
     ones = np.ones(5000, np.uint8)
     segment = Segment(hashes, starts, np.zeros(5000, np.int32), ones, np.ones(1, np.int32))
-    assert [segment.find(i) for i in (0, 4999)] == [slice(0, 1), slice(4999, 5000)]
-    assert segment.find(2**64 - 1) == segment.find(5000) == slice(0, 0)
+    for one in (segment, on_disk(segment, tmp_path / "a")):
+        wanted = np.array([0, 4999, 2**64 - 1, 5000], np.uint64)
+        assert one.find(wanted) == [(0, 1), (4999, 5000), (0, 0), (0, 0)]
 
 
 def test_only_what_a_query_touches_is_read_and_checked(tmp_path):
@@ -232,10 +233,10 @@ def test_only_what_a_query_touches_is_read_and_checked(tmp_path):
     index = BM25(clean)
     index.scores(["w3"])
     assert 0 < clean.documents._seen.sum() < len(clean.documents._seen)
-    where = clean.find(postings.key("w3"))
+    ((start, _end),) = clean.find(np.array([postings.key("w3")], np.uint64))
     raw = bytearray(path.read_bytes())
     data = raw.find(b"\n") + 1
-    raw[data + 4 * where.start] ^= 1
+    raw[data + 4 * start] ^= 1
     path.write_bytes(raw)
     damaged = BM25(Segment.open(tmp_path, told, "rebuild it"))
     with pytest.raises(ArtifactError, match=r"bm25-documents\.npy.*rebuild it"):
