@@ -36,7 +36,6 @@ class View:
         self.alive = np.ones(len(self.keys), bool)
         self.sealed = len(self.keys)  # positions of the segments; those after them are the tail
         self.documents = sum(part.entry["rows"] for part in self.parts)
-        self.gone: list[int] = []  # rows of the segments that were deleted since
         self.tail: list[Row] = []
         self._tail_ids: dict[str, int] = {}
         self._bm25: BM25 | None = None
@@ -77,8 +76,6 @@ class View:
                     buried.append(row)
             if buried:
                 self._bury(buried)
-                edge = int(self.keys[self.sealed - 1]) >> PASSAGES if self.sealed else 0
-                self.gone += [row for row in buried if row <= edge]
             if added:
                 self._append(list(store.fetch(added).values()))
             self.seq = numbers["last"]

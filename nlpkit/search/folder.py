@@ -188,7 +188,7 @@ def _checked(folder: Path, made: manifest.Manifest, i_write: bool) -> State:
         opened = marker(folder)
         if opened is None:
             entry = made.notes["database"]
-            sums.check(folder, entry, every_page=entry["size"] <= most)
+            sums.check(folder, entry, every_page=entry.get("size", 0) <= most)
             log = folder / f"{DATABASE}-wal"
             if log.exists() and log.stat().st_size:
                 raise ArtifactError(f"{log}: does not belong to this closed index; move it away")

@@ -81,6 +81,8 @@ def read(folder: Path, entry: dict[str, int]) -> np.ndarray:
 def check(folder: Path, entry: dict[str, int], *, every_page: bool) -> None:
     """Compare the database with its seal: its size, and the checksum of every page where that is asked for."""
     path = folder / DATABASE
+    if not entry:
+        raise ArtifactError(f"{folder}: was being written, and what said so is missing; {remedy(folder)}")
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; {remedy(folder)}")
     size = path.stat().st_size

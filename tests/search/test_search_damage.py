@@ -267,3 +267,14 @@ def test_damaged_marker_and_living_writer(index, loader):
     assert "damaged" in verify(index)[0]
     with pytest.raises(ArtifactError, match=r"open\.json"):
         Index.open(index, loader=loader)
+
+
+def test_a_lost_marker_is_damage(index, loader, monkeypatch):
+    opened = Index.open(index, writable=True, loader=loader)
+    opened.add([Document(f"more {i}", f"m{i}") for i in range(6)])  # writes the manifest on the way
+    shutil.copytree(index, index.parent / "copy")
+    opened.close()
+    (index.parent / "copy" / folders.MARKER).unlink()
+    assert verify(index.parent / "copy")
+    with pytest.raises(ArtifactError, match="was being written"):
+        Index.open(index.parent / "copy", loader=loader)
