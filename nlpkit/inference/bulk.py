@@ -29,7 +29,7 @@ from nlpkit.inference.packed import Packed, Precision, can
 from nlpkit.inference.sentences import SentenceEncoder, batches, packed
 from nlpkit.text.tokenizer import Tokenizer
 
-CHUNK = 1536  # tokens of a packed batch: its rows stay near the processor
+CHUNK = 1024  # tokens of a packed batch: its rows stay near the processor
 FEW = 4096  # tokens of a call that are not worth loading the compiled loops
 SHORT = 8  # tokens of a text that is float32 in every precision
 ENOUGH = 16_384  # tokens of a call from which on precisions are compared

@@ -7,6 +7,7 @@ Texts of any length stand in one array (T, D). Matrix products are PyTorch's, ov
 precision. int8: a scale and a zero for each token, found as it comes, and a scale for each column of the weights.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ from nlpkit.inference import packed_loops as loops
 Precision = Literal["fp32", "bf16", "int8"]
 FORMS = {"fp32": loops.FLOAT, "bf16": loops.HALF, "int8": loops.WHOLE}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+STEP = 32  # rows that products are rounded up to
 NORMS = {"none": 0, "layer": 1, "rms": 2}
 
 
@@ -92,6 +94,7 @@ class Packed:
         with torch.inference_mode():
             self.layers = [self._layer(block) for block in trunk.trunk.blocks if isinstance(block, Block)]
         self.groups = c.attention.kv_heads or c.attention.heads
+        self.space = _Space()
 
     def _layer(self, block: Block) -> Layer:
         a, m, c = block.attention, block.mlp, self.config.trunk
@@ -123,6 +126,25 @@ class Packed:
         """Hidden states (T, D) float32 of ids (T,); text n is the tokens from ``starts[n]`` to ``starts[n + 1]``."""
         with torch.inference_mode():
             return _Pass(self, ids, starts).run()
+
+
+class _Space(threading.local):
+    """Memory that a thread's passes use again: fresh pages would cost as much as the loops that fill them."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Tensor] = {}
+
+    def matrix(self, name: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        """Numbers of no meaning (rows, columns), with more rows behind up to a multiple of :data:`STEP`.
+
+        Valid until the next of this name. Products are of few shapes so: of a new one oneDNN makes new code.
+        """
+        rows = -(-rows // STEP) * STEP
+        count = rows * columns
+        held = self.held.get(name)
+        if held is None or held.dtype != dtype or len(held) < count:
+            held = self.held[name] = torch.zeros(count, dtype=dtype)
+        return held[:count].view(rows, columns)
 
 
 class _Pass:
@@ -184,7 +206,7 @@ class _Pass:
 
     def _out(self, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the next product's input (T, width) goes: float32, bfloat16 and int8, two of them empty."""
-        self.made = torch.empty(len(self.x), width, dtype=DTYPES[self.net.precision])
+        self.made = self.net.space.matrix("made", len(self.x), width, DTYPES[self.net.precision])
         if self.net.form == loops.FLOAT:
             return self.made.numpy(), NO_HALF, NO_BYTE
         if self.net.form == loops.HALF:
@@ -194,17 +216,16 @@ class _Pass:
     def _multiply(self, product: Product) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The product of what was made last, as the loops take it."""
         form, columns = self.net.form, product.columns
-        if form == loops.FLOAT:
-            if product.packed is not None:
-                done = torch.ops.mkldnn._linear_pointwise(self.made, product.packed, None, "none", [], "")
-            else:
-                done = torch.mm(self.made, product.weight.t())
+        if form == loops.FLOAT and product.packed is not None:
+            done = torch.ops.mkldnn._linear_pointwise(self.made, product.packed, None, "none", [], "")
             return form, done.numpy().view(np.int32), NO_HALF, self.scales, columns
+        dtype = torch.int32 if form == loops.WHOLE else product.weight.dtype
+        done = self.net.space.matrix("done", len(self.made), len(product.weight), dtype)
+        multiply = torch._int_mm if form == loops.WHOLE else torch.mm
+        multiply(self.made, product.weight.t(), out=done)
         if form == loops.HALF:
-            done = torch.mm(self.made, product.weight.t())
             return form, NO_WIDE, done.view(torch.int16).numpy().view(np.uint16), self.scales, columns
-        done = torch._int_mm(self.made, product.weight.t())
-        return form, done.numpy(), NO_HALF, self.scales, columns
+        return form, done.numpy().view(np.int32), NO_HALF, self.scales, columns
 
     def _settle(self, product: Product | None, norm: Norm, *, keeps: bool, to: int) -> None:
         given = (self.net.form, NO_WIDE, NO_HALF, self.scales, NO_COLUMN)
