@@ -186,8 +186,8 @@ def warm(options: Namespace) -> list[dict[str, Any]]:
 
 def fetched(options: Namespace) -> list[dict[str, Any]]:
     """What reading ten found documents from the record adds to a query."""
-    from nlpkit.search.index import Index
     from nlpkit.search.connections import snapshot
+    from nlpkit.search.index import Index
 
     where = index(options, WARM)
     opened = Index.open(where)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nlpkit.cli.options import AsJson, Documents, Errors, Force, IdField, Inputs, TextField
+from nlpkit.cli.options import AsJson, Errors, Force, IdField, Inputs, TextField
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Build, change, inspect and tune a search index."
@@ -43,7 +43,15 @@ def build(
             help="auto (bf16 where that is measured to be faster), fp32, bf16, or int8 (coarser).",
         ),
     ] = "auto",
-    documents: Documents = "paragraph",
+    documents: Annotated[
+        str | None,
+        typer.Option(
+            "--documents",
+            metavar="UNIT",
+            help="A document of text is a line, a paragraph or a file (default: a paragraph of a named file, "
+            "a whole file of a folder).",
+        ),
+    ] = None,
     chunk: Annotated[
         str | None,
         typer.Option(
@@ -82,15 +90,16 @@ def build(
     force: Force = False,
     json_: AsJson = False,
 ) -> None:
-    """Index documents: text files, jsonl, csv or tsv records.
+    """Index documents: text, Markdown, HTML, PDF and code, in files and folders; jsonl, csv, tsv or Parquet records.
 
-    A build that was cut short is gone on with by the same command.
+    Folders honour .gitignore. A build that was cut short is gone on with by the same command.
 
-    Example: nlpkit index build docs/*.txt --documents paragraph -o indexes/docs
+    Example: nlpkit index build docs/ --chunk 200/50 -o indexes/docs
     """
     from nlpkit.search.index import Index, known_backend
     from nlpkit.store.atomic import refuse_existing
-    from nlpkit.text.documents import read_documents, required
+    from nlpkit.text.collection import read_collection
+    from nlpkit.text.documents import required
     from nlpkit.text.standardize import Recipe
 
     known_backend(backend)
@@ -99,7 +108,7 @@ def build(
     if recipe is not None:
         is_file = Path(recipe).exists() or recipe.endswith(".toml")
         chosen = Recipe.load(recipe) if is_file else Recipe.of(s for s in recipe.split(",") if s)
-    found = read_documents(
+    found = read_collection(
         inputs or [], documents=documents, text_field=text_field, id_field=id_field, errors=errors
     )
     dense = {"factory": faiss, "quantize": quantize, "rescore": rescore}
@@ -113,7 +122,7 @@ def build(
         k1=k1,
         b=b,
         dense={name: value for name, value in dense.items() if value is not None},
-        unit=documents,
+        unit=documents or "",
         force=force,
         lock_timeout=lock_timeout,
     )
@@ -124,11 +133,11 @@ def _change(
     index: Path, inputs: list[str] | None, update: bool, timeout: float, json_: bool, **options: Any
 ) -> None:
     from nlpkit.search.index import Index
-    from nlpkit.text.documents import read_documents
+    from nlpkit.text.collection import read_collection
 
     with Index.open(index, writable=True, lock_timeout=timeout) as opened:
-        options["documents"] = options["documents"] or opened.settings.documents or "paragraph"
-        changed = opened.add(read_documents(inputs or [], **options), update=update)
+        options["documents"] = options["documents"] or opened.settings.documents or None
+        changed = opened.add(read_collection(inputs or [], **options), update=update)
     _say(index, changed, json_)
 
 

@@ -25,7 +25,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _AT_ONCE = 1 << 16  # bytes of lines that are decoded at once
 _HEAVY = 1 << 20  # characters that make a batch whatever the number of its texts
 _WORD = 1024  # bytes from the end in which a line that is split is searched for a space
-_OTHER_MARKS = (
+OTHER_MARKS = (
     (b"\xff\xfe\0\0", "UTF-32"),
     (b"\0\0\xfe\xff", "UTF-32"),
     (b"\xff\xfe", "UTF-16"),
@@ -101,7 +101,7 @@ def sources(paths: Sequence[str | Path], format: str | None = None) -> list[Sour
         path = Path(name)
         if path.is_dir():
             inside = [
-                p for p in sorted(path.rglob("*")) if p.is_file() and _extension(p) in _IN_FOLDERS
+                p for p in sorted(path.rglob("*")) if p.is_file() and extension(p) in _IN_FOLDERS
                 and not any(part.startswith(".") for part in p.relative_to(path).parts)
             ]  # fmt: skip
             if not inside:
@@ -117,13 +117,18 @@ def sources(paths: Sequence[str | Path], format: str | None = None) -> list[Sour
     return found
 
 
-def _extension(path: Path) -> str:
+def extension(path: Path) -> str:
+    """The suffix that tells the form, in lower case: a compression's own suffix is passed over.
+
+    >>> extension(Path("a.TXT.gz"))
+    '.txt'
+    """
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in SUFFIXES else suffix
 
 
 def _format(path: Path) -> str:
-    return _FORMAT_OF.get(_extension(path), "text")
+    return _FORMAT_OF.get(extension(path), "text")
 
 
 def format_of(path: str | Path | None) -> str:
@@ -265,7 +270,7 @@ def decoded_lines(
         raw, carry = carry + raw, b""
         if first:
             first = False
-            for mark, encoding in _OTHER_MARKS:
+            for mark, encoding in OTHER_MARKS:
                 if raw.startswith(mark):
                     raise DataError(
                         f"{name}: is {encoding}, not UTF-8; convert it (iconv -f {encoding} -t UTF-8)"
