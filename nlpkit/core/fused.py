@@ -17,9 +17,9 @@ def side_by_side(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
     """Each linear layer of x (B, T, D), in training as one product: (B, T, outputs of the layer) each."""
     if not torch.is_grad_enabled() or x.shape[:-1].numel() < TOGETHER:
         return tuple(layer(x) for layer in layers)
-    weight = torch.cat([layer.weight for layer in layers])
+    weight = torch.cat(tuple(layer.weight for layer in layers))
     biases = [layer.bias for layer in layers if layer.bias is not None]
-    made = F.linear(x, weight, torch.cat(biases) if biases else None)
+    made = F.linear(x, weight, torch.cat(tuple(biases)) if biases else None)
     return made.split([layer.out_features for layer in layers], -1)
 
 
@@ -56,7 +56,8 @@ class _Rotation(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         batch, heads, length, width = grad.shape
         out = grad.new_empty(batch, length, heads, width).transpose(1, 2)
-        return _turn(grad, *ctx.saved_tensors, out, -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _turn(grad, cos, sin, out, -1), None, None
 
 
 class RMSNorm(nn.RMSNorm):

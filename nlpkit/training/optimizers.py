@@ -82,9 +82,8 @@ class Muon(torch.optim.Muon):
                 held = [self.state[p]["momentum_buffer"] for p in matrices]
                 torch._foreach_lerp_(held, gradients, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(gradients, held, group["momentum"])
-                made = _orthogonal(
-                    torch.stack(ahead), *group["ns_coefficients"], group["ns_steps"], group["eps"]
-                )
+                a, b, c = group["ns_coefficients"]
+                made = _orthogonal(torch.stack(ahead), a, b, c, group["ns_steps"], group["eps"])
                 torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
                 rate = group["lr"] * math.sqrt(max(1, rows / columns))
                 for p, update in zip(matrices, made, strict=True):
