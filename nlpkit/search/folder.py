@@ -38,8 +38,8 @@ State = Literal["closed", "writing", "crashed"]
 class Settings:
     """What an index was built with. ``encoder`` is a path relative to the folder, a name, or "" for none.
 
-    ``weight``, the dense share in hybrid search, starts low: a weak model then costs little, and
-    ``nlpkit index tune`` finds what a good one deserves. ``chunk`` is the size and overlap of passages in tokens,
+    ``weight``, the dense share in hybrid search, is one half until ``nlpkit index tune`` finds a better one: about
+    what a good published model deserves, and more than a small one that was trained in minutes. ``chunk`` is the size and overlap of passages in tokens,
     (0, 0) for whole documents; ``documents`` says what a document is in text; ``dense`` goes to the vector store.
     """
 
@@ -47,7 +47,7 @@ class Settings:
     stopwords: tuple[str, ...] = ()
     k1: float = 1.2
     b: float = 0.75
-    weight: float = 0.3
+    weight: float = 0.5
     encoder: str = ""
     encoder_fingerprint: str = ""
     tokenizer_fingerprint: str = ""

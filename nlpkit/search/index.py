@@ -104,7 +104,7 @@ class Index:
         chunks: "Chunks | str | None" = None,
         k1: float = 1.2,
         b: float = 0.75,
-        weight: float = 0.3,
+        weight: float = 0.5,
         dense: Mapping[str, Any] | None = None,
         unit: str = "",
         force: bool = False,
