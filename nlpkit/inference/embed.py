@@ -101,6 +101,7 @@ def load_encoder(name: str | Path, device: str | None = None, precision: str = "
     is measured to be the faster one, once there is much to encode (:mod:`nlpkit.inference.bulk`). The fingerprint is
     the same in all. Raises UsageError (not there, another kind of model) and ArtifactError (damaged).
     """
+    precision = {"float32": "fp32", "bfloat16": "bf16"}.get(precision, precision)
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
     folder = find(name)

@@ -134,6 +134,11 @@ class _Weights:
         """A tensor of this shape."""
         return self.file[self._need(name, *shape)]
 
+    def first(self, name: str, width: int) -> np.ndarray:
+        """The first row of a matrix of any height."""
+        height = self.file.shape(self.names[name])[0] if name in self.names else 1
+        return self.rows(name, np.zeros(1, np.int64), height, width)[0]
+
     def rows(self, name: str, at: np.ndarray, *shape: int) -> np.ndarray:
         """Rows of a matrix of this shape."""
         return self.file.rows(self._need(name, *shape), at)
@@ -152,18 +157,22 @@ class QueryEncoder(SentenceEncoder):
         self.fingerprint = fingerprint(folder, known)
         self._forward = _bert if shape.family == "bert" else _modernbert
         self._other: SentenceEncoder | None = None
-        self.hidden(np.zeros(1, np.int64), np.array([0, 1]))  # so that what is missing is met here
 
     def vectors(self, ids: list[list[int]], batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """As its parent; by torch where there are many tokens, and from then on."""
-        if self._other is None and sum(map(len, ids)) > FEW:
+        """As its parent; by torch where there are many tokens or unusual tensors, and from then on."""
+        if self._other is None and sum(map(len, ids)) <= FEW:
+            try:
+                yield from [*super().vectors(ids, batch_tokens)]
+                return
+            except _Unusual:
+                pass
+        if self._other is None:
             from nlpkit.inference.embed import load_encoder
 
             other = load_encoder(self.name)
             assert isinstance(other, SentenceEncoder)
             self._other = other
-        chosen = super().vectors if self._other is None else self._other.vectors
-        yield from chosen(ids, batch_tokens)
+        yield from self._other.vectors(ids, batch_tokens)
 
     def hidden(self, ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Hidden states (T, D)."""
@@ -177,8 +186,7 @@ def _bert(w: _Weights, c: Shape, ids: np.ndarray, starts: np.ndarray) -> np.ndar
     width, places = c.width, _places(starts)
     x = w.rows(w.token, ids, c.vocab, width)
     x = x + w.rows("embeddings.position_embeddings.weight", places, c.context, width)
-    types = w.file.shape(w.names["embeddings.token_type_embeddings.weight"])
-    x = x + w.get("embeddings.token_type_embeddings.weight", types[0], width)[0]
+    x = x + w.first("embeddings.token_type_embeddings.weight", width)
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         return _norm(x, w.get(f"{name}.weight", width), w.get(f"{name}.bias", width), c.eps)
@@ -307,7 +315,7 @@ def load_query_encoder(name: str | Path) -> Encoder:
         if not (inner / WEIGHTS).is_file() or not (inner / FILE).is_file():
             raise _Unusual
         made = QueryEncoder(name, inner, shape, known)
-    except (_Unusual, KeyError):
+    except _Unusual:
         from nlpkit.inference.embed import load_encoder
 
         return load_encoder(name)

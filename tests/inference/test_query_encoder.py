@@ -156,7 +156,20 @@ def test_weights_of_another_shape_are_refused(loaded: Any, tmp_path: Path) -> No
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**values, "intermediate_size": 32}))
     with pytest.raises(ArtifactError, match="json says"):
-        load_query_encoder(folder)
+        load_query_encoder(folder).encode(["the cat"])
+
+
+def test_older_names_of_tensors_are_left_to_the_full_encoder(loaded: Any, tmp_path: Path) -> None:
+    folder = folder_of(loaded("biencoder", family="bert"), tmp_path / "m")
+    expected = load_encoder(folder).encode(TEXTS)
+    stored = load_file(folder / "model.safetensors")
+    older = {n.replace("LayerNorm.weight", "LayerNorm.gamma"): t for n, t in stored.items()}
+    save_file(older, folder / "model.safetensors")
+    assert load_query_encoder(folder).encode(TEXTS) == pytest.approx(expected, abs=1e-5)
+    older.pop("encoder.layer.1.output.dense.bias")
+    save_file(older, folder / "model.safetensors")
+    with pytest.raises(ArtifactError, match="missing"):
+        load_query_encoder(folder).encode(TEXTS)
 
 
 def test_hashes_are_remembered_until_a_file_changes(
