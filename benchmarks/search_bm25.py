@@ -4,8 +4,8 @@ Used by benchmarks/search.py. Quality is that of an index which the command line
 with its own tokenizer, its English stop words and Snowball stems. All else is measured on the same lists of tokens: of
 SciFact, and of 200,000 pieces of at most 60 words of the paragraphs of novels100. Queries are asked one at a time of a
 scorer that has answered none before, so that nothing it keeps from one round to the next helps; bm25s gets all in one
-call, and has computed its scores when it was built. Of its numba backend a row says how ours stands beside it, where
-PYTHON has numba.
+call, and has computed its scores when it was built. Beside the ratio stand those of asking the same scorer again, and,
+where PYTHON has numba, against its backend that numba compiles.
 """
 
 import gzip
@@ -71,10 +71,12 @@ def rows(options: Namespace) -> Iterator[dict[str, Any]]:
             other("tokens", path, "numpy")
             if name == "SciFact":
                 yield _equal(texts, queries, other, peer)
-            yield from _speed(name, texts, queries, other, options.runs, peer)
-            if numba := version("numba", options.peers):
-                other("tokens", path, "numba")
-                yield _numba(name, texts, queries, other, options.runs, peer, numba)
+            compiled = Other(options.peers) if version("numba", options.peers) else None
+            if compiled:
+                compiled("tokens", path, "numba")
+            yield from _speed(name, texts, queries, other, compiled, options.runs, peer)
+            if compiled:
+                compiled.close()
             path.unlink()
     finally:
         other.close()
@@ -176,47 +178,42 @@ def _ask(segment: Any, queries: list[list[str]]) -> tuple[float, float]:
 
 
 def _speed(
-    name: str, texts: Any, queries: Any, other: Other, runs: int, peer: dict[str, str]
+    name: str,
+    texts: Any,
+    queries: Any,
+    other: Other,
+    compiled: Other | None,
+    runs: int,
+    peer: dict[str, str],
 ) -> Iterator[dict[str, Any]]:
     from nlpkit.search.bm25 import count
 
-    built: list[float] = []
-    built_there, first, again, asked_there = [], [], [], []
+    taken: dict[str, list[float]] = {}
+
+    def took(side: str, value: float) -> None:
+        taken.setdefault(side, []).append(value)
+
     for _ in range(runs):
         started = time.perf_counter()
         segment = count(texts)
-        built.append(time.perf_counter() - started)
-        built_there.append(other("index"))
-        taken = _ask(segment, queries)
-        first.append(taken[0])
-        again.append(taken[1])
-        asked_there.append(other("ask"))
+        took("built", time.perf_counter() - started)
+        took("built there", other("index"))
+        for side, time_taken in zip(("first", "again"), _ask(segment, queries), strict=True):
+            took(side, time_taken)
+        took("there", other("ask"))
+        if compiled:
+            took("compiled", compiled("ask"))
+    middle = {side: statistics.median(values) for side, values in taken.items()}
+    beside: dict[str, Any] = {"queries": len(queries), "again_ratio": middle["there"] / middle["again"]}
+    if compiled:
+        beside["numba_ratio"] = middle["compiled"] / middle["first"]
+        beside["numba_again_ratio"] = middle["compiled"] / middle["again"]
     yield ratio_row(
-        f"BM25, {name}: query throughput against bm25s (numpy, its default), k = 10", first, asked_there, 1,
-        command="BM25(segment).top(query, 10) for each query", **peer, queries=len(queries),
-        warm_ratio=round(statistics.median(asked_there) / statistics.median(again), 3),
+        f"BM25, {name}: query throughput against bm25s (numpy, its default), k = 10",
+        taken["first"], taken["there"], 1, command="BM25(segment).top(query, 10) for each query", **peer,
+        **{key: round(value, 3) for key, value in beside.items()},
     )  # fmt: skip
     yield ratio_row(
-        f"BM25, {name}: build from lists of tokens against bm25s", built, built_there, 1.5, least=False,
-        command="count(texts)", **peer,
-    )  # fmt: skip
-
-
-def _numba(
-    name: str, texts: Any, queries: Any, other: Other, runs: int, peer: dict[str, str], numba: str
-) -> dict[str, Any]:
-    from nlpkit.search.bm25 import count
-
-    segment = count(texts)
-    first, again, there = [], [], []
-    for _ in range(runs):
-        taken = _ask(segment, queries)
-        first.append(taken[0])
-        again.append(taken[1])
-        there.append(other("ask"))
-    return ratio_row(
-        f"BM25, {name}: query throughput against bm25s compiled by numba, k = 10", first, there, 1,
-        command="BM25(segment).top(query, 10) for each query", peer=f"bm25s with numba {numba}",
-        peer_version=peer["peer_version"], queries=len(queries),
-        warm_ratio=round(statistics.median(there) / statistics.median(again), 3),
+        f"BM25, {name}: build from lists of tokens against bm25s", taken["built"], taken["built there"], 1.5,
+        least=False, command="count(texts)", **peer,
     )  # fmt: skip

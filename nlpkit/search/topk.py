@@ -19,10 +19,10 @@ def top(scores: np.ndarray, k: int, above: float | None = None) -> np.ndarray:
         return np.empty(0, np.int64)
     if k < len(scores):
         edge = _edge(scores, k)
-        held = np.flatnonzero(scores >= edge if above is None or edge > above else scores > above)
+        held = (scores >= edge if above is None or edge > above else scores > above).nonzero()[0]
     else:
         held = np.flatnonzero(scores > above) if above is not None else np.arange(len(scores))
-    return held[np.argsort(-scores[held], kind="stable")[:k]]
+    return held[(-scores[held]).argsort(kind="stable")[:k]]
 
 
 def _edge(scores: np.ndarray, k: int) -> float:
@@ -33,8 +33,11 @@ def _edge(scores: np.ndarray, k: int) -> float:
     """
     columns = len(scores) // _ROWS
     if columns >= 4 * k:
-        scores = scores[: _ROWS * columns].reshape(_ROWS, columns).max(0)
-    return np.partition(scores, len(scores) - k)[len(scores) - k]  # type: ignore[no-any-return]
+        largest = scores[: _ROWS * columns].reshape(_ROWS, columns).max(0)
+    else:
+        largest = scores.copy()
+    largest.partition(len(largest) - k)
+    return largest[-k]  # type: ignore[no-any-return]
 
 
 def top_owners(scores: np.ndarray, k: int, owner: np.ndarray, above: float | None = None) -> np.ndarray:
