@@ -39,8 +39,9 @@ class Settings:
     """What an index was built with. ``encoder`` is a path relative to the folder, a name, or "" for none.
 
     ``weight``, the dense share in hybrid search, is one half until ``nlpkit index tune`` finds a better one: about
-    what a good published model deserves, and more than a small one that was trained in minutes. ``chunk`` is the size and overlap of passages in tokens,
-    (0, 0) for whole documents; ``documents`` says what a document is in text; ``dense`` goes to the vector store.
+    what a good published model deserves, and more than a small one that was trained in minutes. ``chunk`` is the size
+    and overlap of passages in tokens, (0, 0) for whole documents; ``documents`` says what a document is in text;
+    ``dense`` goes to the vector store.
     """
 
     recipe: tuple[str, ...]

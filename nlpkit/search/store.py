@@ -26,11 +26,13 @@ PAGE = 8192  # bytes; a page of vectors of width 384 is full but for a few bytes
 KEY = 16  # bytes of a content hash
 TABLES = f"""
 PRAGMA page_size={PAGE};
+BEGIN;
 CREATE TABLE documents(row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, fields TEXT NOT NULL,
                        text TEXT NOT NULL, spans BLOB NOT NULL, keys BLOB NOT NULL, sum BLOB NOT NULL);
 CREATE TABLE embeddings(number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, vector BLOB NOT NULL, sum BLOB NOT NULL);
 CREATE TABLE oplog(seq INTEGER PRIMARY KEY, op TEXT NOT NULL, row INTEGER NOT NULL, sum BLOB NOT NULL);
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
+COMMIT;
 """
 META = (
     "documents",

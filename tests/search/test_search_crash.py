@@ -12,7 +12,7 @@ import time
 import pytest
 
 from nlpkit.errors import DiskError, NlpkitError
-from nlpkit.search import writer
+from nlpkit.search import connections, writer
 from nlpkit.search.folder import MARKER
 from nlpkit.search.index import Index
 from nlpkit.search.verify import verify
@@ -89,9 +89,27 @@ def test_killed_while_building_leaves_nothing_in_the_way(index, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".i.")] == []
 
 
+def test_tables_that_were_not_all_made_are_none(tmp_path, monkeypatch):
+    """A build that ends between two tables leaves no database that the next one trips over."""
+    whole = connections.TABLES
+    monkeypatch.setattr(
+        connections, "TABLES", whole.replace("CREATE TABLE meta", "SELECT nothing(); CREATE TABLE meta")
+    )
+    folder = tmp_path / "made"
+    folder.mkdir()
+    with pytest.raises(NlpkitError):
+        connections.create(folder)
+    monkeypatch.setattr(connections, "TABLES", whole)
+    store = connections.create(folder)
+    store.connection.execute("BEGIN IMMEDIATE")
+    store.clear()
+    store.commit()
+    store.connection.close()
+
+
 _LOOP = """
 import sys
-from nlpkit.search import writer
+from nlpkit.search import connections, writer
 from nlpkit.search.index import Index
 from nlpkit.text.documents import Document
 writer.TAIL_LIMIT = 3
