@@ -13,6 +13,7 @@ from typing import Any
 from nlpkit.errors import UsageError
 
 _WINDOW = 1 << 15  # characters that the splitter sees at once; its work grows faster than what it sees
+_PER_TOKEN = 64  # characters at least, of that, for each token of a passage
 _MOST = 1 << 20  # words whose number of tokens is remembered
 _LONG = 64  # characters of a run without spaces that are encoded; the rest is counted by the character
 _NAME = 16  # characters that are a token at least
@@ -79,7 +80,7 @@ class Chunks:
         if not text.isascii():
             text = _SURROGATE.sub("\ufffd", text)  # the splitter takes UTF-8; as many characters
         found: list[tuple[int, int]] = []
-        at, width = 0, max(_WINDOW, 64 * self.size)
+        at, width = 0, max(_WINDOW, _PER_TOKEN * self.size)
         while at < len(text):
             window = text[at : at + width]
             self._count.learn(window)
@@ -98,7 +99,7 @@ class Chunks:
                 else:
                     found.append((start, end))
             at = made[-1][0] if made and not last else at + width
-            width = max(_WINDOW, 64 * self.size)
+            width = max(_WINDOW, _PER_TOKEN * self.size)
         return found or [(0, 0)]
 
     def _parts(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from nlpkit.errors import UsageError
 HIDDEN, IGNORED = "hidden", "ignored by .gitignore"
 LINKS, SPECIAL, UNREADABLE = "links to folders", "no regular files", "unreadable"
 _NAME = ".gitignore"
+_FOLDER = "ps_d"  # the group of pathspec's expressions that is the slash after the folder a pattern means
 _MOST = 1 << 22  # bytes of a .gitignore that are read
 
 Skip = Callable[[str, str, str], None]
@@ -68,12 +69,31 @@ def walk(root: str, hidden: bool, skip: Skip) -> Iterator[tuple[str, str]]:
 
 
 def ignored(rules: Rules, path: str, folder: bool) -> bool:
-    """Whether the nearest rule that knows a path (from the top, with slashes) leaves it out."""
+    """Whether the last pattern of the nearest rules that means a path (from the top, with slashes) leaves it out."""
     for start, spec in reversed(rules):
-        found = spec.check_file(path[start:] + "/" * folder).include
-        if found is not None:
-            return bool(found)
+        inside = path[start:]
+        for pattern in reversed(spec.patterns):
+            if pattern.include is not None and (
+                _means(pattern, inside, "") or (folder and _means(pattern, inside + "/", "/"))
+            ):
+                return bool(pattern.include)
     return False
+
+
+def _means(pattern: Any, path: str, end: str) -> bool:
+    """Whether a pattern means a path itself, and not only a folder that it is in.
+
+    pathspec's patterns match both. But whether that folder is entered was decided by then, and git does not let
+    ``!folder/`` take back what another pattern leaves out of it.
+    """
+    found = pattern.match_file(path)
+    if found is None:
+        return False
+    match = found.match
+    if match.groupdict().get(_FOLDER) is None:
+        return not end
+    bare = match.start() == match.start(_FOLDER)  # ``*/``: any slash will do
+    return bool(end) and (bare or match.end(_FOLDER) == len(path))
 
 
 def _entries(root: str, relative: str, top: str, rules: Rules) -> tuple[list[tuple[str, str]], Rules]:
