@@ -134,6 +134,13 @@ def test_paragraphs_and_sentences_are_kept_whole():
     assert all(" ".join(sentences)[b - 1] == "." for _, b in spans)
 
 
+def test_passages_end_where_sentences_do():
+    text = "One two. Three four. Five six. Seven eight. Nine ten."
+    assert [text[a:b] for a, b in Chunks(6, 3).spans(text)] == [
+        "One two. Three four. Five six.", "Five six. Seven eight. Nine ten.",
+    ]  # fmt: skip
+
+
 def test_neighbours_share_whole_sentences():
     text = " ".join(f"Sentence number {i} is here." for i in range(40))
     spans = Chunks(25, 12).spans(text)
