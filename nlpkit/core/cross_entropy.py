@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 ROWS = 64  # of a block: its logits stay in a core's cache
-HELD = (
-    1 << 24
-)  # bytes of logits' gradients that are held at once, near the cores; a larger M is done in parts
+HELD = 1 << 24  # bytes of logits' gradients held at once, near the cores; a larger M is done in parts
 
 
 def linear_cross_entropy(
@@ -58,7 +56,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             most = max(ROWS, held // (w.shape[0] * w.element_size()))
             for start in range(0, len(labels), most):
                 part = slice(start, min(start + most, len(labels)))
-                made = _gradients(x[part], w, bias, labels[part], wide, 1.0 / count if learning else None)
+                made = _gradients(x[part], w, bias, labels[part], wide, learning)
                 total += made[0]
                 hits += made[1]
                 if made[2] is None or d_hidden is None or d_weight is None:
@@ -67,6 +65,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_weight += made[2].t() @ x[part]
                 if d_bias is not None:
                     d_bias += made[2].sum(0, dtype=wide)
+            for tensor in (d_hidden, d_weight, d_bias):
+                if tensor is not None:
+                    tensor /= count
         hits /= count
         ctx.mark_non_differentiable(hits)
         if learning:
@@ -85,28 +86,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _gradients(
-    x: Tensor, w: Tensor, bias: Tensor | None, labels: Tensor, wide: torch.dtype, scale: float | None
+    x: Tensor, w: Tensor, bias: Tensor | None, labels: Tensor, wide: torch.dtype, learning: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Σ cross-entropy, how many best logits are right, and ``scale`` · (softmax - one-hot) (M, V) in x's type."""
+    """Σ cross-entropy, how many best logits are right, and softmax - one-hot (M, V) in x's type."""
     total, hits = (torch.zeros((), dtype=wide, device=x.device) for _ in range(2))
-    made = None if scale is None else x.new_empty(len(x), len(w))
-    rows = ROWS if x.device.type == "cpu" else len(x)
+    rows = min(ROWS, len(x)) if x.device.type == "cpu" else len(x)
+    made = x.new_empty(len(x) if learning else rows, len(w))
     for start in range(0, len(x), max(rows, 1)):
         part = slice(start, min(start + rows, len(x)))
-        logits = torch.mm(x[part], w.t()).to(wide)
+        # Each block is written where its gradient will stand.
+        block = made[part] if learning else made[: part.stop - start]
+        logits = torch.mm(x[part], w.t(), out=block).to(wide)
         if bias is not None:
-            logits += bias
+            logits = logits.add_(bias) if logits is not block else logits + bias
         at = labels[part, None]
         right = logits.gather(1, at)
         best = logits.amax(1, keepdim=True)
         hits += (right == best).sum()
-        if made is None or scale is None:
-            total += (logits.logsumexp(1, keepdim=True) - right).sum()
-            continue
-        chance = logits.sub_(best).exp_()
-        sums = chance.sum(1, keepdim=True)
-        total += (sums.log() + best - right).sum()
-        chance.mul_(scale / sums)
-        chance.scatter_add_(1, at, torch.full_like(right, -scale))
-        made[part] = chance
-    return total, hits, made
+        chance = torch.softmax(logits, 1)
+        # log Σ exp from the largest probability, which never vanishes as that of the label may
+        total += (best - chance.amax(1, keepdim=True).log_() - right).sum()
+        if learning:
+            block.copy_(chance.scatter_add_(1, at, right.new_full(right.shape, -1.0)))
+    return total, hits, made if learning else None
