@@ -28,6 +28,9 @@ ONE_THREAD = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+# An installed package has its bytecode beside it, as every peer's; a checkout may keep it too.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def without(*packages: str) -> list[str]:
     """The command ``nlpkit`` as it is where these packages are not installed."""

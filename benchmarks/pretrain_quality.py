@@ -19,6 +19,7 @@ from pretrain_sides import Place, gpt_data, parameters_of, sized
 RATES, SCHEDULES = (3e-4, 1e-3, 2e-3, 4e-3, 8e-3), ("cosine", "wsd")
 SEEDS = (1, 2, 3)
 STEPS = 300  # of AdamW
+SHARES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.45, 0.6, 0.8)  # of nanoGPT's wall time: the budgets of runs of ours
 LENGTHS = (60, 75, 90, 105, 120, 135, 150, 165, 180, 200, 220, 240, 260, 280, 300)  # of whole runs of ours
 
 
@@ -49,7 +50,7 @@ def shakespeare(place: Place) -> Iterator[dict[str, Any]]:
     files = ["--kind", "char", "--documents", "file"]
     seconds([NLPKIT, "train-tokenizer", str(data / "whole.txt"), "-o", str(tokenizer), *files])
     short = ["--max_iters=200", "--eval_interval=100"] if place.quick else []
-    ours, theirs = [], []
+    ours, theirs, command = [], [], list[str]()
     for seed in SEEDS[:1] if place.quick else SEEDS:
         train = place.gpt(data, "--seed", str(seed), own=short)
         wall = seconds(train)
@@ -58,25 +59,29 @@ def shakespeare(place: Place) -> Iterator[dict[str, Any]]:
         told = json.loads(done.stdout.splitlines()[-1])  # model.py says something first
         theirs.append({**told, "seed": seed, "wall": round(wall, 1)})
         sizes = sized("clm", told["parameters"], len(number) + 6, width=128, depth=4, heads=4)
-        command = place.pretrain(
-            "shakespeare-ours", "clm", data / "train.txt", {**sizes, "data.context": 64},
-            "--valid", data / "valid.txt", "--tokenizer", tokenizer, "--documents", "file",
-            "--budget", f"{int(wall)}s", "--seed", seed,
-        )  # fmt: skip
-        started = time.perf_counter()
-        run = trained(command)
-        spent = time.perf_counter() - started
-        valid = records(run, "valid")
-        # All that is not training counts as start-up: then no moment is told too early.
-        around = spent - valid[-1]["seconds"]
-        reached = [v["seconds"] + around for v in valid if v["loss"] <= told["loss"]]
-        ours.append(
-            {
-                "loss": min(v["loss"] for v in valid), "seed": seed, "wall": round(spent, 1), "step": valid[-1]["step"],
-                "targets": valid[-1].get("count"), "seconds_to_peer_loss": round(reached[0], 1) if reached else None,
-                "parameters": parameters_of(run),
-            }
-        )  # fmt: skip
+
+        def within(budget: int, seed: int = seed, sizes: dict[str, object] = sizes) -> dict[str, Any]:
+            """A run of ours that is planned for so many seconds, its whole process timed."""
+            command[:] = place.pretrain(
+                "shakespeare-ours", "clm", data / "train.txt", {**sizes, "data.context": 64},
+                "--valid", data / "valid.txt", "--tokenizer", tokenizer, "--documents", "file",
+                "--budget", f"{budget}s", "--seed", seed,
+            )  # fmt: skip
+            started = time.perf_counter()
+            run = trained(command)
+            spent = round(time.perf_counter() - started, 1)
+            valid = records(run, "valid")
+            best = min(v["loss"] for v in valid)
+            told = {"budget": budget, "wall": spent, "step": valid[-1]["step"], "loss": best}
+            return {**told, "targets": valid[-1].get("count"), "parameters": parameters_of(run)}
+
+        ours.append({"seed": seed, **within(int(wall))})
+        shorter: list[dict[str, Any]] = []
+        for share in SHARES:
+            shorter.append(within(max(1, int(share * wall))))
+            if shorter[-1]["loss"] <= told["loss"]:
+                break
+        ours[-1]["shorter"] = shorter
         print(f"     seed {seed}: ours {ours[-1]}, nanoGPT {theirs[-1]}", flush=True)
     about = {
         "command": shown(["nlpkit", *command]),
@@ -96,12 +101,13 @@ def shakespeare(place: Place) -> Iterator[dict[str, Any]]:
         "met": figure <= 1.75 and in_time and alike, "peer_figure": round(other, 4), **about,
     }  # fmt: skip
     shares = [
-        o["seconds_to_peer_loss"] / t["wall"] if o["seconds_to_peer_loss"] else float("inf")
+        o["shorter"][-1]["wall"] / t["wall"] if o["shorter"][-1]["loss"] <= t["loss"] else float("inf")
         for o, t in zip(ours, theirs, strict=True)
     ]
     share = statistics.median(shares)
     yield {
-        "claim": "characters of tiny Shakespeare, the share of nanoGPT's wall time until its last loss is reached",
+        "claim": "characters of tiny Shakespeare, the share of nanoGPT's wall time of the shortest run that ends at "
+        "its last loss, median of 3 seeds",
         "bar": "<= 0.35", "figure": round(share, 3) if share < 9 else None, "unit": "of its time",
         "met": share <= 0.35 and alike, **about,
     }  # fmt: skip

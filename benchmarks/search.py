@@ -37,6 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         options.folder = options.folder or Path(made)
         options.folder.mkdir(parents=True, exist_ok=True)
+        options.embedded = options.folder / "embedded.npy"
         parts = {
             "bm25": search_bm25.rows,
             "encode": search_encode.rows,

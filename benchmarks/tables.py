@@ -20,6 +20,16 @@ def duration(runs: list[float]) -> str:
     return f"{1000 * value:.0f} ms" if value < 0.2 else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
+def speeds(row: dict[str, Any]) -> str:
+    """Tokens a second of both sides, where a row has them."""
+    sides = row.get("runs")
+    if not isinstance(sides, dict) or not {"ours", "peer"} <= sides.keys():
+        return ""
+    rates = [[run.get("tokens_per_second", 0) for run in sides[name]] for name in ("ours", "peer")]
+    ours, peer = map(statistics.median, rates)
+    return f"{ours:,.0f} tokens/s beside {peer:,.0f}" if ours and peer else ""
+
+
 def line(row: dict[str, Any]) -> str:
     """A row of results as a row of Markdown."""
     if "ratio" in row:
@@ -27,9 +37,13 @@ def line(row: dict[str, Any]) -> str:
         times = f"{duration(row['ours'])} beside {duration(row['peer_runs'])}"
         if "base" in row:
             times += f" (without `{row['needs']}` {duration(row['base'])}, {row['base_ratio']:.2f} ×)"
+    elif row["figure"] is None:
+        ratio, times = "never", ""
     else:
-        ratio = f"{row['figure']:g} {row['unit']}".strip()
-        times = f"peer {row['peer_figure']:g}" if "peer_figure" in row else ""
+        ratio = (
+            f"{row['figure']:.3g} ×" if row["unit"] == "times" else f"{row['figure']:g} {row['unit']}".strip()
+        )
+        times = f"peer {row['peer_figure']:g}" if "peer_figure" in row else speeds(row)
     bar = f"{row['bar']}" if row["met"] else f"{row['bar']} (missed)"
     return f"| {row['claim']} | {ratio} | {times} | {bar} |"
 

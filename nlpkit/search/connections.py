@@ -51,6 +51,10 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explain(error, path) from error
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes its bytes
+        raise ArtifactError(
+            f"{path}: damaged ({error}); nothing was changed; {remedy(path.parent)}"
+        ) from error
 
 
 class _Gate:
@@ -246,6 +250,9 @@ def _open(path: Path, log: Path) -> sqlite3.Connection:
         try:
             _begin(connection)
             return connection
+        except UnicodeDecodeError:
+            connection.close()
+            raise
         except sqlite3.OperationalError as error:
             connection.close()
             if "unable to open" not in str(error) and "readonly" not in str(error):

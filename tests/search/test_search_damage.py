@@ -84,6 +84,17 @@ def answers(folder, loader):
     return [*found, opened.search("red", where="n > 20", k=20)]
 
 
+@pytest.mark.parametrize("torn", [b"CREATE \xb5ABLE documents", b"CREATE TABLE \xb5ocuments"])
+def test_a_schema_that_is_no_text(index, loader, torn):
+    database = index / DATABASE
+    raw = database.read_bytes()
+    assert raw.count(b"CREATE TABLE documents") == 1
+    database.write_bytes(raw.replace(b"CREATE TABLE documents", torn))
+    assert "damaged" in " ".join(verify(index))
+    with pytest.raises(ArtifactError, match="damaged"):
+        answers(index, loader)
+
+
 def test_random_corruptions_of_every_file(index, loader):
     luck, whole = random.Random(5), content(index)
     expected, names = answers(index, loader), targets(index)
