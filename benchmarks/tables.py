@@ -37,6 +37,8 @@ def line(row: dict[str, Any]) -> str:
         times = f"{duration(row['ours'])} beside {duration(row['peer_runs'])}"
         if "base" in row:
             times += f" (without `{row['needs']}` {duration(row['base'])}, {row['base_ratio']:.2f} ×)"
+        if "numba_ratio" in row:
+            times += f" (against its numba backend {row['numba_ratio']:.2f} ×)"
     elif row["figure"] is None:
         ratio, times = "never", ""
     else:

@@ -17,7 +17,7 @@ class Entry(NamedTuple):
 
 MODELS: dict[str, Entry] = {
     "mlm": Entry("nlpkit.models.mlm", "language", "masked language model (BERT, ModernBERT)"),
-    "clm": Entry("nlpkit.models.clm", "language", "next-token language model (GPT-2, Llama)"),
+    "clm": Entry("nlpkit.models.clm", "language", "next-token language model (GPT-2, Llama, Qwen3)"),
     "classifier": Entry("nlpkit.models.classifier", "text classification", "text classifier on [CLS]"),
     "biencoder": Entry("nlpkit.models.biencoder", "search", "one vector a text, trained on pairs"),
     "crossencoder": Entry("nlpkit.models.crossencoder", "search", "scores a query and a text read together"),

@@ -1,4 +1,4 @@
-"""The four text families: sizes → architecture, and how weights begin.
+"""The five text families: sizes → architecture, and how weights begin.
 
 | family | reference |
 |---|---|
@@ -6,6 +6,7 @@
 | modernbert | Warner et al. 2024: pre-norm, no biases, rotary, gated MLP, windows, each third layer global |
 | gpt2 | Radford et al. 2019: pre-norm, causal, learned positions |
 | llama | Touvron et al. 2023: RMSNorm, rotary positions, gated SiLU MLP, causal |
+| qwen3 | Yang et al. 2025: Llama with QK-norm (Henry et al. 2020; Dehghani et al. 2023) |
 """
 
 import math
@@ -41,7 +42,7 @@ class Sizes:
     hidden: int | None = None  # of the MLP; None: the family's share of the width
     context: int = 512
     dropout: float = 0.0
-    kv_heads: int | None = None  # Llama: fewer key/value heads than heads
+    kv_heads: int | None = None  # Llama, Qwen3: fewer key/value heads than heads
     tied: bool = True  # a language model's output shares the token embedding
     text: TextConfig | None = None  # a complete architecture, as an opened folder has
 
@@ -68,20 +69,20 @@ def text_config(
 ) -> TextConfig:
     """The architecture of a family at these sizes, with the special tokens of nlpkit's tokenizers.
 
-    ``hidden``: of the MLP; by default 4 · width, and in gated MLPs 3/2 (ModernBERT) or 8/3 (Llama) of it, rounded
-    up to a multiple of 8. ``kv_heads`` is for Llama. Raises UsageError for an unknown family.
+    ``hidden``: of the MLP; by default 4 · width, and in gated MLPs 3/2 (ModernBERT) or 8/3 (Llama, Qwen3) of it,
+    rounded up to a multiple of 8. ``kv_heads`` is for Llama and Qwen3. Raises UsageError for an unknown family.
 
     >>> text_config("llama", width=96).trunk.mlp.hidden
     256
     """
     if family not in FAMILIES:
         raise UsageError(f"unknown family {family!r}{did_you_mean(family, FAMILIES)}")
-    share = {"bert": 4.0, "gpt2": 4.0, "modernbert": 1.5, "llama": 8 / 3}[family]
+    share = {"bert": 4.0, "gpt2": 4.0, "modernbert": 1.5, "llama": 8 / 3, "qwen3": 8 / 3}[family]
     hidden = hidden or 8 * math.ceil(share * width / 8 - 1e-9)
     try:
         trunk = _trunk(family, width, depth, heads, hidden, dropout, kv_heads)
         learned = family in ("bert", "gpt2")
-        causal = family in ("gpt2", "llama")
+        causal = family in ("gpt2", "llama", "qwen3")
         return TextConfig(
             family=family,  # type: ignore[arg-type]
             vocab=vocab,
@@ -118,7 +119,9 @@ def _trunk(
         norm = NormConfig()
         mlp = MlpConfig(hidden, activation="gelu_tanh")
     else:
-        attention = AttentionConfig(heads, kv_heads, bias=False, causal=True, rope=10_000.0)
+        attention = AttentionConfig(
+            heads, kv_heads, bias=False, causal=True, rope=10_000.0, qk_norm=family == "qwen3"
+        )
         norm = NormConfig(kind="rms", eps=1e-6, bias=False)
         mlp = MlpConfig(hidden, activation="silu", gated=True, bias=False)
     return TransformerConfig(width, depth, attention, norm, mlp, dropout=dropout)

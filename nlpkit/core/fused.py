@@ -69,7 +69,9 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) → (…, D)."""
-        if self.weight is None or torch.compiler.is_compiling() or x.dtype != self.weight.dtype:
+        if self.weight is not None and x.dtype != self.weight.dtype:  # autocast: the mean needs its digits
+            return self.forward(x.to(self.weight.dtype)).to(x.dtype)
+        if self.weight is None or torch.compiler.is_compiling():
             return super().forward(x)
         return _RootMeanSquare.apply(x, self.weight, self.eps or 0.0)
 

@@ -75,7 +75,7 @@ class MaskedHead(nn.Module):
 
 
 class LanguageHead(nn.Module):
-    """The next-token head of GPT-2 and Llama."""
+    """The next-token head of GPT-2, Llama and Qwen3."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class LanguageHead(nn.Module):
 class ClassifierHead(nn.Module):
     """Pooled text → logits (B, L), as in ``ForSequenceClassification``.
 
-    BERT: [CLS], dense, tanh. ModernBERT: [CLS] (or the mean), dense, GELU, norm. GPT-2 and Llama: the last token.
+    BERT: [CLS], dense, tanh. ModernBERT: [CLS] (or the mean), dense, GELU, norm. GPT-2, Llama, Qwen3: the last token.
     """
 
     def __init__(

@@ -58,6 +58,26 @@ def _rows(
 EMBED, BLOCK = "encoder.embed.", "encoder.trunk.blocks.{}."
 QKV = ("attention.q", "attention.k", "attention.v")
 
+LLAMA = [
+    Row("embed_tokens", (EMBED + "token",)),
+    *_rows(
+        "layers.{}.",
+        BLOCK,
+        {
+            "input_layernorm": "attention_norm",
+            "self_attn.q_proj": "attention.q",
+            "self_attn.k_proj": "attention.k",
+            "self_attn.v_proj": "attention.v",
+            "self_attn.o_proj": "attention.out",
+            "post_attention_layernorm": "mlp_norm",
+            "mlp.gate_proj": "mlp.gate",
+            "mlp.up_proj": "mlp.up",
+            "mlp.down_proj": "mlp.down",
+        },
+    ),
+    Row("norm", ("encoder.trunk.norm",)),
+]
+
 BASE: dict[str, list[Row]] = {
     "bert": [
         *_rows(
@@ -117,24 +137,10 @@ BASE: dict[str, list[Row]] = {
         ),
         Row("ln_f", ("encoder.trunk.norm",)),
     ],
-    "llama": [
-        Row("embed_tokens", (EMBED + "token",)),
-        *_rows(
-            "layers.{}.",
-            BLOCK,
-            {
-                "input_layernorm": "attention_norm",
-                "self_attn.q_proj": "attention.q",
-                "self_attn.k_proj": "attention.k",
-                "self_attn.v_proj": "attention.v",
-                "self_attn.o_proj": "attention.out",
-                "post_attention_layernorm": "mlp_norm",
-                "mlp.gate_proj": "mlp.gate",
-                "mlp.up_proj": "mlp.up",
-                "mlp.down_proj": "mlp.down",
-            },
-        ),
-        Row("norm", ("encoder.trunk.norm",)),
+    "llama": LLAMA,
+    "qwen3": [
+        *LLAMA,
+        *_rows("layers.{}.self_attn.", BLOCK + "attention.", {"q_norm": "q_norm", "k_norm": "k_norm"}),
     ],
     "vit": [
         *_rows(
@@ -171,6 +177,7 @@ HEAD: dict[tuple[str, str], list[Row]] = {
     ],
     ("gpt2", "clm"): [Row("lm_head", ("head.vocabulary",))],
     ("llama", "clm"): [Row("lm_head", ("head.vocabulary",))],
+    ("qwen3", "clm"): [Row("lm_head", ("head.vocabulary",))],
     ("bert", "classify"): [
         Row("bert.pooler.dense", ("head.dense",)),
         Row("classifier", ("head.classifier",)),
@@ -180,9 +187,17 @@ HEAD: dict[tuple[str, str], list[Row]] = {
     ],
     ("gpt2", "classify"): [Row("score", ("head.classifier",))],
     ("llama", "classify"): [Row("score", ("head.classifier",))],
+    ("qwen3", "classify"): [Row("score", ("head.classifier",))],
     ("vit", "image"): [Row("classifier", ("classifier",))],
 }
-PREFIX = {"bert": "bert.", "modernbert": "model.", "gpt2": "transformer.", "llama": "model.", "vit": "vit."}
+PREFIX = {
+    "bert": "bert.",
+    "modernbert": "model.",
+    "gpt2": "transformer.",
+    "llama": "model.",
+    "qwen3": "model.",
+    "vit": "vit.",
+}
 ARCHITECTURES: dict[tuple[str, Task], str] = {
     ("bert", "mlm"): "BertForMaskedLM",
     ("bert", "classify"): "BertForSequenceClassification",
@@ -196,6 +211,9 @@ ARCHITECTURES: dict[tuple[str, Task], str] = {
     ("llama", "clm"): "LlamaForCausalLM",
     ("llama", "classify"): "LlamaForSequenceClassification",
     ("llama", "bare"): "LlamaModel",
+    ("qwen3", "clm"): "Qwen3ForCausalLM",
+    ("qwen3", "classify"): "Qwen3ForSequenceClassification",
+    ("qwen3", "bare"): "Qwen3Model",
     ("vit", "image"): "ViTForImageClassification",
 }
 TASKS = {name: task for (_, task), name in ARCHITECTURES.items()} | {"BertForPreTraining": "mlm"}
@@ -205,12 +223,14 @@ OUTPUT = {
     "modernbert": "decoder.weight",
     "gpt2": "lm_head.weight",
     "llama": "lm_head.weight",
+    "qwen3": "lm_head.weight",
 }
 TOKENS = {
     "bert": "embeddings.word_embeddings.weight",
     "modernbert": "embeddings.tok_embeddings.weight",
     "gpt2": "wte.weight",
     "llama": "embed_tokens.weight",
+    "qwen3": "embed_tokens.weight",
 }
 # Parts of BERT that the task at hand does not use: carried from folder to folder, so that nothing is lost.
 CARRIED = {

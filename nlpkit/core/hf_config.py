@@ -1,4 +1,4 @@
-"""``config.json`` of the four text families ⇄ TextConfig. What cannot be represented is refused, never dropped.
+"""``config.json`` of the five text families ⇄ TextConfig. What cannot be represented is refused, never dropped.
 
 The file may come from anywhere: nothing in it is executed (``auto_map`` is ignored), and every value is checked.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from nlpkit.core.text_encoder import FAMILIES, TextConfig
+from nlpkit.core.text_encoder import FAMILIES, Family, TextConfig
 from nlpkit.core.transformer import AttentionConfig, MlpConfig, NormConfig, TransformerConfig
 from nlpkit.errors import ArtifactError, UsageError, did_you_mean
 
@@ -29,6 +29,7 @@ MUST_BE: dict[str, dict[str, Any]] = {  # settings of other networks than ours
     },
     "modernbert": {"decoder_bias": True, "classifier_activation": "gelu", "embedding_norm": True},
     "llama": {},
+    "qwen3": {"use_sliding_window": False},
 }
 
 
@@ -108,8 +109,9 @@ def read(values: Mapping[str, Any], where: str) -> TextConfig:
     if values.get("quantization_config"):
         raise r.refuse("quantized weights are not supported: use the unquantized folder")
     vocab = r.whole("vocab_size")
+    readers = {"bert": _bert, "modernbert": _modernbert, "gpt2": _gpt2, "llama": _llama, "qwen3": _qwen3}
     try:
-        text = {"bert": _bert, "modernbert": _modernbert, "gpt2": _gpt2, "llama": _llama}[family](r, vocab)
+        text = readers[family](r, vocab)
     except ValueError as error:
         raise r.refuse(str(error)) from error
     return text
@@ -216,8 +218,23 @@ def _gpt2(r: Reader, vocab: int) -> TextConfig:
 
 def _llama(r: Reader, vocab: int) -> TextConfig:
     width, heads = r.whole("hidden_size", 4096), r.whole("num_attention_heads", 32)
-    kv_heads = r.whole("num_key_value_heads", heads)
     head_dim = r.whole("head_dim", max(width // heads, 1))
+    return _decoder(r, vocab, "llama", head_dim, 11008, 2048, r.flag("mlp_bias", False))
+
+
+def _qwen3(r: Reader, vocab: int) -> TextConfig:
+    kinds = r.values.get("layer_types")
+    if kinds is not None and (not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds)):
+        raise r.refuse("layer_types: only 'full_attention' is supported")
+    return _decoder(r, vocab, "qwen3", r.whole("head_dim", 128), 22016, 32768, False)
+
+
+def _decoder(
+    r: Reader, vocab: int, family: Family, head_dim: int, hidden: int, context: int, bias: bool
+) -> TextConfig:
+    """What Llama and Qwen3 have in common; ``hidden`` and ``context`` where the file says nothing."""
+    width, heads = r.whole("hidden_size", 4096), r.whole("num_attention_heads", 32)
+    kv_heads = r.whole("num_key_value_heads", heads)
     rope = r.rope(r.values.get("rope_parameters"), r.number("rope_theta", 10_000.0))
     r.rope(r.values.get("rope_scaling"), rope)  # raises where the angles are scaled
     attention = AttentionConfig(
@@ -227,15 +244,15 @@ def _llama(r: Reader, vocab: int) -> TextConfig:
         r.flag("attention_bias", False),
         causal=True,
         rope=rope,
+        qk_norm=family == "qwen3",
     )
-    bias = r.flag("mlp_bias", False)
-    mlp = MlpConfig(r.whole("intermediate_size", 11008), r.activation("hidden_act", "silu"), True, bias)
+    mlp = MlpConfig(r.whole("intermediate_size", hidden), r.activation("hidden_act", "silu"), True, bias)
     norm = NormConfig("rms", r.number("rms_norm_eps", 1e-6), bias=False)
     depth = r.whole("num_hidden_layers", 32)
     return TextConfig(
-        "llama",
+        family,
         vocab,
-        r.whole("max_position_embeddings", 2048),
+        r.whole("max_position_embeddings", context),
         TransformerConfig(width, depth, attention, norm, mlp, dropout=r.number("attention_dropout", 0.0)),
         tied=r.flag("tie_word_embeddings", False),
         pad_id=r.token("pad_token_id", vocab),
@@ -318,11 +335,11 @@ def write(text: TextConfig) -> dict[str, Any]:
             "hidden_act": act,
             "rms_norm_eps": n.eps,
             "attention_bias": a.bias,
-            "mlp_bias": m.bias,
             "rope_parameters": {"rope_type": "default", "rope_theta": a.rope},
             "rope_theta": a.rope,  # for readers older than transformers 5
             "attention_dropout": drop,
         }
+        values |= {"mlp_bias": m.bias} if text.family == "llama" else {"use_sliding_window": False}
     try:
         again = read(values, text.family)
     except ArtifactError as error:

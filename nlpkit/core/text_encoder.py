@@ -14,8 +14,8 @@ from nlpkit.core.positions import positions_in
 from nlpkit.core.transformer import Transformer, TransformerConfig
 from nlpkit.errors import DataError
 
-Family = Literal["bert", "modernbert", "gpt2", "llama"]
-FAMILIES: tuple[Family, ...] = ("bert", "modernbert", "gpt2", "llama")
+Family = Literal["bert", "modernbert", "gpt2", "llama", "qwen3"]
+FAMILIES: tuple[Family, ...] = ("bert", "modernbert", "gpt2", "llama", "qwen3")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TextConfig:
 
     @property
     def causal(self) -> bool:
-        """Whether it reads left to right (GPT-2, Llama)."""
+        """Whether it reads left to right (GPT-2, Llama, Qwen3)."""
         return self.trunk.attention.causal
 
 

@@ -1,4 +1,4 @@
-"""One transformer stack for BERT, ModernBERT, GPT-2, Llama and vision transformers (Vaswani et al. 2017).
+"""One transformer stack for BERT, ModernBERT, GPT-2, Llama, Qwen3 and vision transformers (Vaswani et al. 2017).
 
 Shapes: B batch, T tokens (queries), S tokens that can be seen (cached ones included), D width, H heads,
 K key/value heads, d width of a head.
@@ -39,6 +39,7 @@ class AttentionConfig:
     local_rope: float | None = None  # their base in windowed layers; None: the same
     window: int | None = None  # a windowed layer sees |i - j| ≤ window
     global_every: int = 0  # layers 0, n, 2n, … have no window; 0: every layer has it
+    qk_norm: bool = False  # an RMSNorm over each head of q and k, before they turn (Henry et al. 2020)
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.heads % (self.kv_heads or self.heads):
@@ -132,6 +133,8 @@ class Attention(nn.Module):
         self.k = nn.Linear(c.width, self.kv_heads * d, bias=a.bias)
         self.v = nn.Linear(c.width, self.kv_heads * d, bias=a.bias)
         self.out = nn.Linear(self.heads * d, c.width, bias=a.bias)
+        self.q_norm = RMSNorm(d, eps=c.norm.eps) if a.qk_norm else None  # one gain for all heads
+        self.k_norm = RMSNorm(d, eps=c.norm.eps) if a.qk_norm else None
 
     def forward(
         self,
@@ -147,8 +150,11 @@ class Attention(nn.Module):
             q, k, v = side_by_side(x, self.q, self.k, self.v)
         else:
             q, (k, v) = self.q(x), side_by_side(source, self.k, self.v)
-        q = q.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, T, d)
-        k = k.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)  # (B, K, S, d)
+        q = q.unflatten(-1, (self.heads, self.head_dim))  # (B, T, H, d)
+        k = k.unflatten(-1, (self.kv_heads, self.head_dim))  # (B, S, K, d)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = q.transpose(1, 2), k.transpose(1, 2)  # (B, H, T, d), (B, K, S, d)
         v = v.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nlpkit.core.batch import pad
 from nlpkit.core.cache import Cache
 from nlpkit.core.positions import rotary_table
-from nlpkit.core.transformer import Block
+from nlpkit.core.transformer import Attention, Block
 from nlpkit.inference.batching import device_of, special_ids, text_config
 from nlpkit.inference.loading import LoadedModel
 
@@ -45,6 +45,16 @@ class _Layer:
         self.qkv, self.out = _Matrix(a.q, a.k, a.v), _Matrix(a.out)
         self.up = _Matrix(m.up) if m.gate is None else _Matrix(m.gate, m.up)
         self.down, self.gated, self.activation = _Matrix(m.down), m.gate is not None, m.activation
+        self.qk_gain = _qk_gain(a)
+        self.qk_eps = 0.0 if a.q_norm is None else cast(float, a.q_norm.eps)
+
+
+def _qk_gain(a: Attention) -> Tensor | None:
+    """The gains of QK-norm for the heads of q and k behind one another, (H + K, d); None: it has none."""
+    if a.q_norm is None or a.k_norm is None:
+        return None
+    q, k = (norm.weight.detach() for norm in (a.q_norm, a.k_norm))
+    return torch.cat((q.expand(a.heads, -1), k.expand(a.kv_heads, -1)))
 
 
 def _norm(norm: nn.Module) -> Any:
@@ -116,6 +126,8 @@ class Step:
         for number, layer in enumerate(self.layers):
             qkv = layer.qkv(layer.before_attention(x)).view(rows, -1, self.width)  # (B, H + 2K, d)
             qk = qkv[:, :both]
+            if layer.qk_gain is not None:
+                qk = qk.square().mean(-1, True).add_(layer.qk_eps).rsqrt_() * qk * layer.qk_gain
             if cos is not None and sin is not None:
                 qk = torch.addcmul(qk * cos, qk.roll(half, -1), sin)
             q = qk[:, : self.heads, None]

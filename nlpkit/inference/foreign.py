@@ -20,7 +20,7 @@ def is_foreign(folder: Path) -> bool:
     """Whether config.json names a text architecture that nlpkit does not have itself."""
     values = jsonfile.read(folder / "config.json")
     kind = values.get("model_type")
-    ours = ("bert", "modernbert", "gpt2", "llama", "vit", "resnet")
+    ours = ("bert", "modernbert", "gpt2", "llama", "qwen3", "vit", "resnet")
     return isinstance(kind, str) and not kind.startswith("nlpkit-") and kind not in ours
 
 

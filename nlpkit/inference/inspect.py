@@ -210,7 +210,7 @@ def piece_of(decoded: str, token: str) -> str:
 
 @dataclass
 class _Taken:
-    """What left the projections of one attention: (T, heads · d) each."""
+    """What left the projections of one attention, and their norms where it has any: (T, heads · d) each."""
 
     q: Tensor | None = None
     k: Tensor | None = None
@@ -286,7 +286,7 @@ def _one(projected: Tensor, head: int, width: int) -> Tensor:
 
 @torch.inference_mode()
 def watch(model: nn.Module, ids: Sequence[int]) -> Watched:
-    """Read one text and keep what every layer's q, k and v projections gave."""
+    """Read one text and keep every layer's q, k and v, before positions turn them."""
     encoder = trunk_of(model)
     watched = Watched(encoder.config.trunk, len(ids))
     handles = []
@@ -295,8 +295,9 @@ def watch(model: nn.Module, ids: Sequence[int]) -> Watched:
         watched.taken.append(taken)
         attention: Any = block.attention
         assert isinstance(attention, Attention)
-        for name in ("q", "k", "v"):
-            handles.append(getattr(attention, name).register_forward_hook(_keep(taken, name)))
+        last = {"q": attention.q_norm or attention.q, "k": attention.k_norm or attention.k, "v": attention.v}
+        for name, module in last.items():
+            handles.append(module.register_forward_hook(_keep(taken, name)))
     try:
         rows, segments = pad([list(ids)], 0, device_of(model))
         encoder(rows, segments)
@@ -308,7 +309,7 @@ def watch(model: nn.Module, ids: Sequence[int]) -> Watched:
 
 def _keep(taken: _Taken, name: str) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        setattr(taken, name, output.detach().reshape(-1, output.shape[-1]))
+        setattr(taken, name, output.detach().flatten(2).flatten(0, 1))  # a norm's is (1, T, heads, d)
 
     return hook
 

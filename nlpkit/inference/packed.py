@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nlpkit.core.text_encoder import TextEncoder
-from nlpkit.core.transformer import Block
+from nlpkit.core.transformer import Attention, Block
 from nlpkit.errors import UsageError
 from nlpkit.inference import packed_loops as loops
 
@@ -57,6 +57,7 @@ class Layer:
     attention_norm: Norm
     mlp_norm: Norm
     window: int
+    gains: np.ndarray  # of QK-norm, (H + K, d); none: (0, d)
 
 
 def can(trunk: TextEncoder) -> bool:
@@ -106,6 +107,7 @@ class Packed:
             _norm(block.attention_norm, c.width),
             _norm(block.mlp_norm, c.width),
             c.attention.window if block.local and c.attention.window is not None else -1,
+            _gains(a),
         )
 
     def _product(self, *parts: nn.Linear) -> Product:
@@ -179,7 +181,7 @@ class _Pass:
             product, out = self._multiply(layer.qkv), self._out(a.heads * c.head_dim)
             loops.attend(
                 *product, self.starts, a.heads, net.groups, c.head_dim,
-                turns[layer.window >= 0], layer.window, bool(a.causal), net.form, *out,
+                layer.gains, c.norm.eps, turns[layer.window >= 0], layer.window, bool(a.causal), net.form, *out,
             )  # fmt: skip
             self._settle(layer.out, layer.attention_norm if post else layer.mlp_norm, keeps=post, to=net.form)
             product, out = self._multiply(layer.up), self._out(c.mlp.hidden)
@@ -243,6 +245,13 @@ NO_WIDE, NO_HALF, NO_BYTE = np.zeros((1, 1), np.int32), np.zeros((1, 1), np.uint
 
 def _floats(weight: Tensor) -> np.ndarray:
     return np.ascontiguousarray(weight.detach().float().numpy())
+
+
+def _gains(a: Attention) -> np.ndarray:
+    if a.q_norm is None or a.k_norm is None:
+        return np.zeros((0, a.head_dim), np.float32)
+    q, k = a.q_norm.weight, a.k_norm.weight
+    return _floats(torch.cat((q.expand(a.heads, -1), k.expand(a.kv_heads, -1))))
 
 
 def _norm(module: nn.Module, width: int) -> Norm:

@@ -235,6 +235,17 @@ def activate(
 
 
 @compiled(error_model="numpy", fastmath=FAST)
+def _unit(head: np.ndarray, gain: np.ndarray, eps: float) -> None:
+    """QK-norm: a head over the root of its mean square, times ``gain`` (d,)."""
+    square = np.float32(0.0)
+    for i in range(len(head)):
+        square += head[i] * head[i]
+    scale = np.float32(1.0) / np.sqrt(square / np.float32(len(head)) + np.float32(eps))
+    for i in range(len(head)):
+        head[i] *= scale * gain[i]
+
+
+@compiled(error_model="numpy", fastmath=FAST)
 def _turn(head: np.ndarray, turns: np.ndarray) -> None:
     """Rotary positions: each pair (i, i + d/2) of a head turns by its angle; ``turns`` (2, d/2) cosines, sines."""
     middle = turns.shape[1]
@@ -375,12 +386,13 @@ def _head(
 @compiled(error_model="numpy", fastmath=FAST)
 def attend(
     form: int, wide_: np.ndarray, half: np.ndarray, rows: np.ndarray, columns: np.ndarray,
-    starts: np.ndarray, heads: int, groups: int, d: int, turns: np.ndarray, window: int, causal: bool,
-    to: int, floats: np.ndarray, halves: np.ndarray, bytes_: np.ndarray,
+    starts: np.ndarray, heads: int, groups: int, d: int, gains: np.ndarray, eps: float, turns: np.ndarray,
+    window: int, causal: bool, to: int, floats: np.ndarray, halves: np.ndarray, bytes_: np.ndarray,
 ) -> None:  # fmt: skip
     """Attention of each text to itself. Text n is the rows from ``starts[n]`` to ``starts[n + 1]`` of [q, k, v].
 
-    ``heads`` H, ``groups`` K of width ``d``. ``turns`` (longest or 0, 2, d/2): cosines and sines of rotary positions.
+    ``heads`` H, ``groups`` K of width ``d``. ``gains`` (H + K or 0, d) and ``eps``: of QK-norm.
+    ``turns`` (longest or 0, 2, d/2): cosines and sines of rotary positions.
     ``window``: a token sees |i - j| ≤ window; -1: all of its text. The result (T, H·d) has the form ``to``.
     """
     inner, shared = heads * d, groups * d
@@ -397,6 +409,9 @@ def attend(
         begin, length = starts[n], starts[n + 1] - starts[n]
         for i in range(length):
             _take(form, wide_, half, begin + i, rows, columns, taken[i])
+            if gains.shape[0]:
+                for h in range(heads + groups):
+                    _unit(taken[i, h * d : h * d + d], gains[h], eps)
             if turns.shape[0]:
                 for h in range(heads + groups):
                     _turn(taken[i, h * d : h * d + d], turns[i])

@@ -22,7 +22,7 @@ from nlpkit.errors import UsageError
 
 @dataclass(frozen=True)
 class Config(Sizes):
-    """Sizes of the network; families llama and gpt2."""
+    """Sizes of the network; families llama, qwen3 and gpt2."""
 
     family: Family = "llama"
 
@@ -40,7 +40,9 @@ class Model(nn.Module):
         self.config = config
         self.text = config.architecture()
         if not self.text.causal:
-            raise UsageError(f"clm reads left to right; {self.text.family!r} does not: use llama or gpt2")
+            raise UsageError(
+                f"clm reads left to right; {self.text.family!r} does not: use llama, qwen3 or gpt2"
+            )
         self.encoder = TextEncoder(self.text)
         self.head = LanguageHead(self.text)
         initialize(self)

@@ -38,12 +38,19 @@ CONFIGS = {
         vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=24, max_position_embeddings=32, pad_token_id=0, **k,
     ),
+    "qwen3": lambda **k: transformers.Qwen3Config(**{
+        "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32, "head_dim": 4,
+        "pad_token_id": 0, **k,
+    }),
 }  # fmt: skip
 MORE = {
     "modernbert": {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True,
                    "classifier_pooling": "mean", "norm_eps": 1e-3},
     "llama": {"head_dim": 6, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True,
               "rms_norm_eps": 1e-3, "rope_theta": 500.0},
+    "qwen3": {"head_dim": 6, "attention_bias": True, "tie_word_embeddings": True, "rms_norm_eps": 1e-2,
+              "num_key_value_heads": 4, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
     "bert": {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3},
     "gpt2": {"activation_function": "relu", "tie_word_embeddings": False},
 }  # fmt: skip
@@ -62,6 +69,9 @@ CLASSES = {
     ("llama", "clm"): "LlamaForCausalLM",
     ("llama", "classifier"): "LlamaForSequenceClassification",
     ("llama", "biencoder"): "LlamaModel",
+    ("qwen3", "clm"): "Qwen3ForCausalLM",
+    ("qwen3", "classifier"): "Qwen3ForSequenceClassification",
+    ("qwen3", "biencoder"): "Qwen3Model",
 }
 
 
@@ -79,6 +89,11 @@ def theirs(family, kind, path, dtype=torch.float64, more=False):
     return model
 
 
+def wide_norm(self, x):
+    """An RMSNorm of transformers in the dtype of its input."""
+    return self.weight * (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon))
+
+
 def inputs():
     generator = torch.Generator().manual_seed(2)
     ids = torch.randint(6, 40, (3, 12), generator=generator)
@@ -90,7 +105,13 @@ def inputs():
 @pytest.mark.parametrize("more", [False, True])
 @pytest.mark.parametrize(("family", "kind"), CLASSES)
 @torch.no_grad()
-def test_same_numbers_and_lossless_round_trip(family, kind, more, tmp_path):
+def test_same_numbers_and_lossless_round_trip(family, kind, more, tmp_path, monkeypatch):
+    # Their RMSNorm and ModernBERT's rotation go through float32, and are then oracles of seven digits.
+    llama, models = transformers.models.llama.modeling_llama, transformers.models
+    for norm in (llama.LlamaRMSNorm, models.qwen3.modeling_qwen3.Qwen3RMSNorm):
+        monkeypatch.setattr(norm, "forward", wide_norm)
+    modern = models.modernbert.modeling_modernbert
+    monkeypatch.setattr(modern, "apply_rotary_pos_emb", llama.apply_rotary_pos_emb)
     there, here = tmp_path / "theirs", tmp_path / "ours"
     oracle = theirs(family, kind, there, more=more)
     found, model = folder.open(there, dtype=None)
@@ -104,7 +125,7 @@ def test_same_numbers_and_lossless_round_trip(family, kind, more, tmp_path):
     else:
         gap = (model(ids, mask) - expected.logits.squeeze(-1 if kind == "crossencoder" else 5)
                if kind == "crossencoder" else model(ids, mask) - expected.logits).abs().max()  # fmt: skip
-    assert gap <= 1e-6, gap
+    assert gap <= 1e-9, gap
     # folder → ours → folder: the same tensors under the same names, bit for bit
     here.mkdir()
     folder.save(model, kind, here)
@@ -191,7 +212,7 @@ def test_hub_layouts_are_read(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama", "qwen3"])
 def test_nothing_is_lost_or_invented(family, tmp_path):
     kind = "mlm" if "bert" in family else "clm"
     theirs(family, kind, tmp_path)
@@ -249,6 +270,23 @@ def test_untrusted_configs_are_refused_in_one_line(change, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use_sliding_window": True}, "use_sliding_window = True is not supported"),
+        ({"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, "layer_types: only"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "'yarn' are not supported"),
+        ({"head_dim": None}, "has the shape"),  # 128, whatever the width
+    ],
+)
+def test_what_a_qwen3_may_be_and_ours_is_not(change, message, tmp_path):
+    theirs("qwen3", "clm", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match=message):
+        folder.open(tmp_path)
+
+
 def test_unknown_keys_of_the_source_survive(tmp_path):
     theirs("llama", "clm", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {"eos_token_id": [7, 9], "my_note": "kept"}
@@ -270,6 +308,8 @@ def test_an_architecture_that_is_no_family_is_not_exported():
         replace(text, positions="sinusoidal"),
         replace(text, trunk=replace(text.trunk, attention=replace(text.trunk.attention, window=4))),
         replace(text, trunk=replace(text.trunk, mlp=replace(text.trunk.mlp, gated=True))),
+        replace(text_config("qwen3", width=16, heads=2), family="llama"),
+        replace(text_config("llama", width=16, heads=2), family="qwen3"),
     ):
         with pytest.raises(UsageError, match="no Hugging Face layout"):
             hf_config.write(other)

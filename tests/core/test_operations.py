@@ -20,6 +20,7 @@ CASES = [
     ("clm", {"family": "gpt2"}),
     ("clm", {"family": "llama", "kv_heads": 2, "tied": False}),
     ("clm", {"family": "llama", "kv_heads": 1, "depth": 1}),
+    ("clm", {"family": "qwen3", "kv_heads": 2}),
 ]
 
 
@@ -60,7 +61,7 @@ def test_a_forward_pass_is_counted_as_torch_counts_it(kind, values):
     assert backward == 3 * whole
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama", "qwen3"])
 def test_attention_is_counted_as_two_products_a_head(family):
     """The same attention written out as two matrix products, which torch's counter does see."""
     text = text_config(family, **SIZES)
@@ -125,7 +126,7 @@ def test_windowed_layers_take_their_own_number_of_pairs():
     assert operations.trunk_operations(text.trunk, 60, (0, 1000)) - none == windowed.count(True) * 1000 * each
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "llama"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "llama", "qwen3"])
 def test_a_classifier_makes_its_logits_once_a_text(family):
     model = make("classifier", {"family": family, "labels": ("a", "b", "c")})
     linear, _ = counted(lambda: model(torch.randint(6, 40, (1, 20))))

@@ -78,7 +78,7 @@ def test_packed_rows_compute_few_pairs():
     assert tiled_attention.tiles(2, 4, 256, causal=True).pairs == 8 * 128 * (128 + 256)
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama", "qwen3"])
 def test_a_network_in_tiles_equals_itself(family, monkeypatch):
     torch.manual_seed(0)
     encoder = TextEncoder(text_config(family, vocab=50, width=16, depth=3, heads=2, context=300)).double()

@@ -47,6 +47,9 @@ def naive(stack, x, segments, kv_heads):
     q = block.attention.q(h).view(batch, length, a.heads, d)
     k = block.attention.k(h).view(batch, length, kv_heads, d)
     v = block.attention.v(h).view(batch, length, kv_heads, d)
+    if a.qk_norm:
+        gains, eps = (block.attention.q_norm.weight, block.attention.k_norm.weight), stack.config.norm.eps
+        q, k = (x / (x.square().mean(-1, True) + eps).sqrt() * g for x, g in zip((q, k), gains, strict=True))
     out = torch.zeros(batch, length, a.heads, d, dtype=x.dtype)
     for b, t, n in itertools.product(range(batch), range(length), range(a.heads)):
         seen = [
@@ -75,8 +78,9 @@ def naive(stack, x, segments, kv_heads):
 @pytest.mark.parametrize("segments", SEGMENTS)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("window", "kv_heads", "rope"), [(None, 4, None), (2, 2, None), (3, 1, 100.0)])
-def test_attention_equals_the_naive_softmax(segments, causal, window, kv_heads, rope):
-    attention = AttentionConfig(4, kv_heads, causal=causal, window=window, rope=rope)
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_attention_equals_the_naive_softmax(segments, causal, window, kv_heads, rope, qk_norm):
+    attention = AttentionConfig(4, kv_heads, causal=causal, window=window, rope=rope, qk_norm=qk_norm)
     config = TransformerConfig(16, 1, attention, NormConfig(), MlpConfig(8))
     stack = randomise(Transformer(config))
     x, seg = torch.randn(2, 9, 16, dtype=D64), SEGMENTS[segments]
@@ -87,7 +91,7 @@ def test_attention_equals_the_naive_softmax(segments, causal, window, kv_heads, 
     assert (ours - plain)[real].abs().max() < (1e-5 if rope else 1e-12)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
 def test_a_later_token_changes_nothing_before_it(family):
     encoder = randomise(TextEncoder(text_config(family, vocab=30, width=16, depth=2, heads=2, context=16)))
     one = torch.randint(30, (1, 10))
@@ -141,6 +145,34 @@ def test_rotary_scores_depend_on_the_distance_only():
     assert abs(score(3, 1) - score(3, 2)) > 1e-3
 
 
+def test_qk_norm_bounds_the_scores_whatever_the_weights():
+    config = text_config("qwen3", vocab=30, width=16, depth=2, heads=2)
+    encoder, ids = randomise(TextEncoder(config)), torch.randint(30, (2, 9))
+    before = encoder(ids)
+    with torch.no_grad():
+        for block in encoder.trunk.blocks:
+            block.attention.q.weight.mul_(1e3)
+            block.attention.k.weight.mul_(1e3)
+    assert (encoder(ids) - before).abs().max() < 1e-4  # but for eps
+    plain = Transformer(text_config("llama", width=16, depth=2, heads=2).trunk)
+    assert not [name for name in plain.state_dict() if "q_norm" in name or "k_norm" in name]
+
+
+@pytest.mark.filterwarnings("error")
+def test_qk_norm_in_bfloat16_keeps_its_mean_in_float32():
+    encoder = TextEncoder(text_config("qwen3", vocab=30, width=16, depth=2, heads=2))
+    initialize(encoder)
+    norms, seen = [block.attention.q_norm for block in encoder.trunk.blocks], []
+    for norm in norms:
+        norm.register_forward_hook(lambda module, given, made: seen.append((given[0], made)))
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(torch.randint(30, (2, 9))).sum().backward()
+    for (given, made), norm in zip(seen, norms, strict=True):
+        assert given.dtype == made.dtype == torch.bfloat16 and norm.weight.grad.dtype == torch.float32
+        exact = given.double() / (given.double().square().mean(-1, True) + norm.eps).sqrt()
+        assert (made == exact.bfloat16()).double().mean() > 0.99
+
+
 def test_positions_and_permutation():
     stack = randomise(Transformer(TransformerConfig(16, 2, AttentionConfig(2), mlp=MlpConfig(8))))
     x, order = torch.randn(1, 6, 16, dtype=D64), torch.randperm(6)
@@ -151,12 +183,12 @@ def test_positions_and_permutation():
     assert abs(table[2, 0] - math.sin(2)) < 1e-6 and abs(table[2, 3] - math.cos(2 / 100)) < 1e-6
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
 @pytest.mark.parametrize("pads", ["none", "left", "right"])
 @torch.no_grad()
 def test_cached_equals_uncached(family, pads):
     config = text_config(
-        family, vocab=30, width=16, depth=2, heads=4, kv_heads=2 if family == "llama" else None
+        family, vocab=30, width=16, depth=2, heads=4, kv_heads=None if family == "gpt2" else 2
     )
     encoder = randomise(TextEncoder(config))
     ids = torch.randint(30, (3, 12))

@@ -31,7 +31,7 @@ def narrow(held: Any, allowed: list[int]) -> Any:
     return held
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 def test_wide_enough_it_finds_the_best_of_all(loaded: Any, family: str, length_penalty: float) -> None:
     held = loaded("clm", family=family, context=16)

@@ -80,7 +80,7 @@ def test_embed_takes_the_mean_where_a_folder_says_nothing(foreign: Any, loaded: 
     assert np.linalg.norm(row) == pytest.approx(1.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("family", ["GPT2", "Llama"])
+@pytest.mark.parametrize("family", ["GPT2", "Llama", "Qwen3"])
 def test_greedy_text_is_that_of_transformers(foreign: Any, loaded: Any, family: str) -> None:
     size, ends = loaded("mlm").tokenizer.vocab_size, {"bos_token_id": 5, "eos_token_id": 5}
     if family == "GPT2":
@@ -88,8 +88,12 @@ def test_greedy_text_is_that_of_transformers(foreign: Any, loaded: Any, family: 
             vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, **ends
         )
     else:
-        config = transformers.LlamaConfig(vocab_size=size, max_position_embeddings=64, **SHAPE, **ends)
-    model, folder, tokenizer = foreign("GPT2LMHeadModel" if family == "GPT2" else "LlamaForCausalLM", config)
+        more = {"head_dim": 8, "num_key_value_heads": 1} if family == "Qwen3" else {}
+        kind = getattr(transformers, f"{family}Config")
+        config = kind(vocab_size=size, max_position_embeddings=64, **SHAPE, **ends, **more)
+    model, folder, tokenizer = foreign(
+        "GPT2LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM", config
+    )
     prompt = tokenizer.encode(["the cat"])[0]
     ids = list(prompt)
     with torch.no_grad():

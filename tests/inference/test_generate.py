@@ -17,6 +17,8 @@ GREEDY = Sampling(temperature=0)
 SHAPES: list[dict[str, Any]] = [
     {"family": "llama"},
     {"family": "llama", "heads": 4, "kv_heads": 2, "depth": 3, "tied": False},
+    {"family": "qwen3"},
+    {"family": "qwen3", "heads": 4, "kv_heads": 2, "tied": False},
     {"family": "gpt2"},
     {"family": "gpt2", "depth": 1, "width": 24, "hidden": 40},
 ]
@@ -65,7 +67,7 @@ def test_a_model_with_hooks_or_windows_is_read_by_its_own_forward(loaded: Any) -
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
 @pytest.mark.parametrize("how", [GREEDY, Sampling(1.2, 20, 0.9, 3, 0.01, 1.3)])
 def test_many_prompts_together_are_each_as_alone(
     loaded: Any, family: str, dtype: torch.dtype, how: Sampling

@@ -16,6 +16,7 @@ FAMILIES = [
     ("mlm", {"family": "modernbert", "depth": 4}),
     ("clm", {"family": "gpt2"}),
     ("clm", {"family": "llama", "heads": 4, "kv_heads": 2}),
+    ("clm", {"family": "qwen3", "heads": 4, "kv_heads": 2}),
 ]
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 2
 

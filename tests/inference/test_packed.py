@@ -21,6 +21,7 @@ NETWORKS = [
     ("mlm", {"family": "modernbert", "width": 20, "heads": 1}),
     ("biencoder", {"family": "gpt2"}),
     ("biencoder", {"family": "llama", "width": 32, "heads": 4, "kv_heads": 2}),
+    ("biencoder", {"family": "qwen3", "width": 32, "heads": 4, "kv_heads": 2}),
 ]
 
 

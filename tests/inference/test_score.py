@@ -12,7 +12,7 @@ from nlpkit.inference.score import Score, score, total
 TEXTS = ["the cat sat on the mat", "", "a", "the dog and the naïve cat and the dog ran far away from here"]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
 @pytest.mark.parametrize(("batch_tokens", "overlap"), [(8, 0), (4096, 0), (64, 3), (4096, 7)])
 def test_the_chain_rule(loaded: Any, family: str, batch_tokens: int, overlap: int) -> None:
     held = loaded("clm", family=family, context=8)

@@ -78,8 +78,9 @@ def test_the_average_of_gradients_is_their_mean():
     assert (found - expected).abs().max() < 1e-10
 
 
-def test_muon_takes_the_matrices_in_blocks_and_adamw_the_rest():
-    model = TextEncoder(text_config("llama", vocab=20, width=16, depth=2, heads=2))
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_muon_takes_the_matrices_in_blocks_and_adamw_the_rest(family):
+    model = TextEncoder(text_config(family, vocab=20, width=16, depth=2, heads=2))
     made = optimizers.make(model, TrainConfig(optimizer="muon", lr=0.02, other_lr=0.5))
     muon, adam = made.parts
     names = {p: n for n, p in model.named_parameters()}
