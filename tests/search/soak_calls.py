@@ -48,10 +48,10 @@ def failing(folder: Path, seed: int, limit: int, tally: Tally) -> None:
     commands: dict[str, tuple[list[str], dict[str, str]]] = {
         "add": (["add", index, files["few"]], old | few),
         "add many": (["add", index, files["new"]], old | new),
-        "update": (["add", index, files["changed"], "--update"], old | changed),
+        "update": (["update", index, files["changed"]], old | changed),
         "delete": (["delete", index, "o1", "o2"], less),
         "compact": (["compact", index], old),
-        "rebuild": (["compact", index, "--rebuild"], old),
+        "rebuild": (["rebuild", index], old),
         "build over": (["build", files["few"], "-o", index, *model, "--force"], few),
     }
     kinds = {"write": WRITE, "fsync": SYNC, "rename": RENAME, "open": OPEN, "unlink": REMOVE}
@@ -63,7 +63,9 @@ def failing(folder: Path, seed: int, limit: int, tally: Tally) -> None:
     for name, (command, result) in commands.items():
         command = ["index", *command, "--quiet"]
         for what, mask in kinds.items():
-            needed = _faulted(command, (0, mask, FAIL, 0, 0), folder, tally)[1]
+            code, needed = _faulted(command, (0, mask, FAIL, 0, 0), folder, tally)
+            if code or not needed:
+                tally.fail(f"{name} without a fault: exit {code}, {needed} {what}: {tally.log.read_text()}")
             for how, armed in (ways | {"short": (SHORT, 0, 0)} if what == "write" else ways).items():
                 numbers = list(range(1, needed + 1))
                 if limit and len(numbers) > limit:
