@@ -25,6 +25,8 @@ Unit = Annotated[
     ),
 ]
 
+Hidden = Annotated[bool, typer.Option("--hidden", help="Read hidden files of folders too (.git never).")]
+
 
 @app.command()
 def build(
@@ -60,6 +62,7 @@ def build(
     ] = None,
     text_field: TextField = "text",
     id_field: IdField = None,
+    hidden: Hidden = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +112,12 @@ def build(
         is_file = Path(recipe).exists() or recipe.endswith(".toml")
         chosen = Recipe.load(recipe) if is_file else Recipe.of(s for s in recipe.split(",") if s)
     found = read_collection(
-        inputs or [], documents=documents, text_field=text_field, id_field=id_field, errors=errors
+        inputs or [],
+        documents=documents,
+        text_field=text_field,
+        id_field=id_field,
+        errors=errors,
+        hidden=hidden,
     )
     dense = {"factory": faiss, "quantize": quantize, "rescore": rescore}
     index = Index.build(
@@ -159,6 +167,7 @@ def add(
     documents: Unit = None,
     text_field: TextField = "text",
     id_field: IdField = None,
+    hidden: Hidden = False,
     errors: Errors = "replace",
     lock_timeout: LockTimeout = 10.0,
     json_: AsJson = False,
@@ -167,8 +176,8 @@ def add(
 
     Example: nlpkit index add indexes/docs new.jsonl
     """
-    options = {"documents": documents, "text_field": text_field, "id_field": id_field, "errors": errors}
-    _change(index, inputs, False, lock_timeout, json_, **options)
+    options = {"documents": documents, "text_field": text_field, "id_field": id_field, "hidden": hidden}
+    _change(index, inputs, False, lock_timeout, json_, errors=errors, **options)
 
 
 @app.command()
@@ -178,6 +187,7 @@ def update(
     documents: Unit = None,
     text_field: TextField = "text",
     id_field: IdField = None,
+    hidden: Hidden = False,
     errors: Errors = "replace",
     lock_timeout: LockTimeout = 10.0,
     json_: AsJson = False,
@@ -186,8 +196,8 @@ def update(
 
     Example: nlpkit index update indexes/docs docs.jsonl
     """
-    options = {"documents": documents, "text_field": text_field, "id_field": id_field, "errors": errors}
-    _change(index, inputs, True, lock_timeout, json_, **options)
+    options = {"documents": documents, "text_field": text_field, "id_field": id_field, "hidden": hidden}
+    _change(index, inputs, True, lock_timeout, json_, errors=errors, **options)
 
 
 @app.command()

@@ -232,3 +232,17 @@ def test_options_of_the_vector_store_reach_it(tmp_path, loader, documents):
     assert not (tmp_path / "j").exists()
     keys = np.load(next((tmp_path / "i").glob("derived-*/keys.npy")))
     assert len(keys) == 40
+
+
+def test_hidden_files_of_a_folder_on_request(tmp_path, capsys):
+    from nlpkit.cli import run
+
+    (tmp_path / "notes").mkdir()
+    for name in ("plain.txt", ".secret.txt"):
+        (tmp_path / "notes" / name).write_text(f"words of {name}")
+    made = str(tmp_path / "i")
+    assert run(["index", "build", str(tmp_path / "notes"), "-o", made]) == 0
+    assert "1 hidden" in capsys.readouterr().err
+    assert run(["index", "update", made, str(tmp_path / "notes"), "--hidden"]) == 0
+    with Index.open(made) as index:
+        assert {hit.id for hit in index.search("words", k=9)[0]} == {"plain.txt", ".secret.txt"}
