@@ -111,6 +111,7 @@ def create(folder: Path) -> Store:
     it gets its name.
     """
     path = folder / DATABASE
+    path.touch()  # a disk that refuses says why, which SQLite does not
     with explained(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=WAIT)
         try:
