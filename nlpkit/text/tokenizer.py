@@ -42,11 +42,12 @@ class Tokenizer:
         recipe: Recipe | None = None,
         config: dict[str, Any] | None = None,
         fingerprint: str = "",
+        raw: Any = None,  # what the library made ``text`` of, where that was just done
     ) -> None:
         self.text = text
         if not fingerprint:  # it was checked before its fingerprint was sealed with it
             self.body  # noqa: B018
-        self._raw = _opened(text)
+        self._raw = _opened(text) if raw is None else raw
         self._raw.no_padding()  # a foreign tokenizer.json may pad every text; here padding is the batch's work
         self._config = config or {}
         #: The SHA-256 of the recipe that it was made with, wherever its steps are applied; empty without one.
@@ -353,8 +354,7 @@ class Tokenizer:
         folder = Path(folder)
         text = self.text
         if self.ours:
-            body = json.loads(self.text)
-            body["post_processor"] = json.loads(_template_text()) if special else None
+            body = {**self.body, "post_processor": json.loads(_template_text()) if special else None}
             text = json.dumps(body, ensure_ascii=False)  # indented it would take ten times as long
         (folder / FILE).write_text(text, encoding="utf-8")
         (folder / CONFIG_FILE).write_text(json.dumps(self._configuration(), indent=1), encoding="utf-8")

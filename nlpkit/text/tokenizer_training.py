@@ -84,7 +84,7 @@ def train(
         from tokenizers import AddedToken
 
         raw.add_tokens([AddedToken(t, normalized=False) for t in add_tokens])
-    made = Tokenizer(raw.to_str(), recipe=recipe)
+    made = Tokenizer(raw.to_str(), recipe=recipe, raw=raw)
     assert made.ours
     return made
 
