@@ -23,7 +23,7 @@ def duration(runs: list[float]) -> str:
 def speeds(row: dict[str, Any]) -> str:
     """Tokens a second of both sides, where a row has them."""
     sides = row.get("runs")
-    if not isinstance(sides, dict) or not {"ours", "peer"} <= sides.keys():
+    if not isinstance(sides, dict) or not all(isinstance(sides.get(name), list) for name in ("ours", "peer")):
         return ""
     rates = [[run.get("tokens_per_second", 0) for run in sides[name]] for name in ("ours", "peer")]
     ours, peer = map(statistics.median, rates)
