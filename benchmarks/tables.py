@@ -43,7 +43,7 @@ def line(row: dict[str, Any]) -> str:
         ratio, times = "never", ""
     else:
         ratio = (
-            f"{row['figure']:.3g} ×" if row["unit"] == "times" else f"{row['figure']:g} {row['unit']}".strip()
+            f"{row['figure']:.2f} ×" if row["unit"] == "times" else f"{row['figure']:g} {row['unit']}".strip()
         )
         times = f"peer {row['peer_figure']:g}" if "peer_figure" in row else speeds(row)
     bar = f"{row['bar']}" if row["met"] else f"{row['bar']} (missed)"
