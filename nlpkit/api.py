@@ -355,6 +355,8 @@ def evaluate(
 
         return judge(folder, data, queries=queries, qrels=qrels, **options)  # type: ignore[arg-type]
     given = [n for n, v in {"queries": queries, "qrels": qrels, **options}.items() if v is not None]
+    if given and not folder.exists():
+        raise UsageError(f"{run}: no such file or folder; check the path")
     if given:
         names = ", ".join(f"--{name.removesuffix('_file').replace('_', '-')}" for name in given)
         raise UsageError(f"{run}: is not an index; {names} are for one (nlpkit index build --model {run})")

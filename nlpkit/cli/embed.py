@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nlpkit.cli.options import Device, Documents, Errors, Force, IdField, Inputs, TextField
+from nlpkit.cli.options import Device, Documents, Errors, Force, IdField, Inputs, Precision, TextField
 from nlpkit.errors import UsageError, did_you_mean
 
 WEIGHTINGS = ("mean", "sif")
@@ -38,13 +38,7 @@ def command(
             metavar="DIR", help="Keep what sif learns from these texts, for embed, eval and index --model."
         ),
     ] = None,
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="P",
-            help="auto (bf16 where that is measured to be faster), fp32, bf16, or int8 (coarser).",
-        ),
-    ] = "auto",
+    precision: Precision = "auto",
     batch_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, help="Tokens of a batch, at most (or one longer text).")
     ] = 8192,

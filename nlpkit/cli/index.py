@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nlpkit.cli.options import AsJson, Errors, Force, IdField, Inputs, TextField
+from nlpkit.cli.options import AsJson, Errors, Force, IdField, Inputs, Precision, TextField
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Build, change, inspect and tune a search index."
@@ -38,13 +38,7 @@ def build(
             "--model", metavar="MODEL", help="What makes the vectors: a run, folder or name; or none."
         ),
     ] = "none",
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="P",
-            help="auto (bf16 where that is measured to be faster), fp32, bf16, or int8 (coarser).",
-        ),
-    ] = "auto",
+    precision: Precision = "auto",
     documents: Annotated[
         str | None,
         typer.Option(

@@ -36,6 +36,14 @@ Device = Annotated[
         "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto (a GPU where there is one)."
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="P",
+        help="auto (bf16 where that is measured to be faster), fp32, bf16, or int8 (coarser).",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

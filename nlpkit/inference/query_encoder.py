@@ -19,7 +19,7 @@ import numpy as np
 from nlpkit.errors import ArtifactError
 from nlpkit.inference.known_files import Known, check, fingerprint
 from nlpkit.inference.loading import find, resolve
-from nlpkit.inference.sentences import Encoder, SentenceEncoder
+from nlpkit.inference.sentences import Encoder, SentenceEncoder, batches, packed
 from nlpkit.inference.tensors_file import Tensors
 from nlpkit.store import jsonfile, manifest
 from nlpkit.text.recipe import Recipe
@@ -162,7 +162,11 @@ class QueryEncoder(SentenceEncoder):
         """As its parent; by torch where there are many tokens or unusual tensors, and from then on."""
         if self._other is None and sum(map(len, ids)) <= FEW:
             try:
-                yield from [*super().vectors(ids, batch_tokens)]
+                made = []
+                for batch in batches(np.array([len(text) for text in ids]), batch_tokens):
+                    flat, starts = packed([ids[i] for i in batch])
+                    made.append((batch, self.pool(self._hidden(flat, starts), starts)))
+                yield from made
                 return
             except _Unusual:
                 pass
@@ -174,8 +178,8 @@ class QueryEncoder(SentenceEncoder):
             self._other = other
         yield from self._other.vectors(ids, batch_tokens)
 
-    def hidden(self, ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Hidden states (T, D)."""
+    def _hidden(self, ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Hidden states (T, D) float32."""
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < self.shape.vocab:
             raise ArtifactError(f"{self.folder}: its tokenizer gives ids that its vectors do not have")
         return self._forward(self.weights, self.shape, ids, starts)

@@ -7,6 +7,7 @@ What a sentence-transformers folder says beside its network is read here: ``modu
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +208,8 @@ def pooled(rows: np.ndarray, starts: np.ndarray, how: str) -> np.ndarray:
     return np.asarray(np.add.reduceat(rows, starts[:-1], axis=0) / over[:, None].astype(np.float32))
 
 
-class SentenceEncoder:
-    """Texts → unit vectors by a network that a subclass gives: :meth:`hidden`.
+class SentenceEncoder(ABC):
+    """Texts → unit vectors by a network that a subclass gives: :meth:`vectors`.
 
     Texts longer than ``max_length`` tokens are cut at their end, counted in ``truncated``. ``context``: the longest
     text that the network reads; ``trunk``: the width of its hidden states.
@@ -242,20 +243,13 @@ class SentenceEncoder:
             rows = dense(rows)
         return unit_rows(rows)
 
+    @abstractmethod
     def vectors(self, ids: list[list[int]], batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(numbers of texts, their pooled rows), batch after batch."""
-        lengths = np.array([len(text) for text in ids])
-        for batch in batches(lengths, batch_tokens):
-            flat, starts = packed([ids[i] for i in batch])
-            yield batch, self.pool(self.hidden(flat, starts), starts)
 
     def pool(self, hidden: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """The vectors of a batch, of all poolings side by side."""
         return np.concatenate([pooled(hidden, starts, how) for how in self.settings.poolings], 1)
-
-    def hidden(self, ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Hidden states (T, D) float32 of texts that stand one behind the other."""
-        raise NotImplementedError
 
     def _count(self, cut: int) -> None:
         if cut and not self.truncated:
