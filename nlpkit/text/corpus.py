@@ -1,5 +1,6 @@
 """Counting a corpus and splitting it so that no text is on two sides."""
 
+import functools
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from nlpkit.store import atomic, manifest
 from nlpkit.text.documents import Document
 from nlpkit.text.records import json_line, record_of
 
+SHORT = 64  # characters of a text that may well come again, a heading or nothing at all
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 PARTS = ("train", "valid", "test")
 
@@ -78,13 +80,22 @@ def split(
     if not (0 <= valid < 1 and 0 <= test < 1 and valid + test < 1):
         raise UsageError(f"--valid {valid} and --test {test} must be shares that leave something to train on")
     counts = dict.fromkeys(PARTS, 0)
+
+    def part_of(text: str) -> str:
+        place = int.from_bytes(_digest(text.split(), seed)[:8], "big") / 2**64
+        return "test" if place < test else "valid" if place < test + valid else "train"
+
+    part_of_short = functools.lru_cache(1 << 12)(part_of)
+    line_of_short = functools.lru_cache(1 << 12)(lambda text: json_line({"text": text}))
     with atomic.building(output, force=force) as folder:
         with ExitStack() as held:
             files = {part: held.enter_context(open(folder / f"{part}.jsonl", "wb")) for part in PARTS}
             for document in documents:
-                place = int.from_bytes(_digest(document.text.split(), seed)[:8], "big") / 2**64
-                part = "test" if place < test else "valid" if place < test + valid else "train"
-                files[part].write(json_line(record_of(document)))
+                text = document.text
+                short = len(text) < SHORT
+                part = part_of_short(text) if short else part_of(text)
+                bare = short and not (document.fields or document.id or document.title)
+                files[part].write(line_of_short(text) if bare else json_line(record_of(document)))
                 counts[part] += 1
         if not sum(counts.values()):
             raise DataError("nothing to split: the input has no documents; give it some")

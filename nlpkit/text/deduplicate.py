@@ -9,12 +9,14 @@ only equal ones are dropped, a signature of :data:`PERMUTATIONS` numbers with it
 4 kB in all at a threshold of 0.8). Text that has no spaces between words is one word, so only its equals are found.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nlpkit.errors import UsageError
+from nlpkit.text.corpus import SHORT
 from nlpkit.text.quality import Item, Sifted, Verdict, sift
 
 PERMUTATIONS = 128  # a signature's length: the estimate's standard deviation is at most sqrt(J (1 - J) / 128)
@@ -122,21 +124,28 @@ def deduplicate(
     seen: dict[bytes, int] = {}
     ids: dict[int, str] = {}  # of kept documents, only where a report asks for them
 
+    def key_of(text: str) -> bytes:
+        return digest(comparable(text))
+
+    known = functools.lru_cache(1 << 12)(key_of)
+
     def judge(item: Item) -> Verdict:
-        text = comparable(item.text)
-        key = digest(text)
+        text = item.text
+        key = known(text) if len(text) < SHORT else key_of(text)
         found: tuple[int, float] | None = None
         reason = "exact"
         if key in seen:
             found = seen[key], 1.0
         elif near is not None:
             reason = "near"
-            found = near.find_or_add(text, item.number)
+            found = near.find_or_add(comparable(text), item.number)
         if found is None:
             seen[key] = item.number
             if report is not None and item.id:
                 ids[item.number] = item.id
             return None
+        if report is None:
+            return reason, {}
         twin, similarity = found
         name = {"number": twin, **({"id": ids[twin]} if twin in ids else {})}
         return reason, {"similarity": round(similarity, 4), "kept": name}

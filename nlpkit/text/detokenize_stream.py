@@ -36,12 +36,13 @@ def detokenize(
     """
     found = [(source, _shard(source, tokenizer)) for source in sources(paths)]
     size = tokenizer.vocab_size
-    count = broken = 0
+    decode, count, broken = tokenizer.raw.decode_batch, 0, 0
     with writing(output, force) as file:
         for source, shard in found:
             rows = _lines(source, size) if shard is None else (row.tolist() for row in shard)
             for batch in batches(rows):
-                texts = tokenizer.raw.decode_batch(batch, skip_special_tokens=not special)
+                decoded = iter(decode([row for row in batch if row], skip_special_tokens=not special))
+                texts = [next(decoded) if row else "" for row in batch]
                 count += len(texts)
                 broken += sum("\n" in text for text in texts)
                 file.write("".join([text + "\n" for text in texts]).encode("utf-8", "replace"))
@@ -67,6 +68,9 @@ def _lines(source: Source, size: int) -> Iterator[list[int]]:
         number = 0
         while line := file.readline(LONGEST):
             number += 1
+            if line == b"\n":
+                yield []
+                continue
             where = f"{source.name}:{number}"
             if len(line) == LONGEST and not line.endswith(b"\n"):
                 raise DataError(f"{where}: a line of over {LONGEST >> 20} MiB is no document; split it")

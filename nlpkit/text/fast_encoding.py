@@ -108,7 +108,7 @@ class FastEncoder:
         self.tokenizer = tokenizer
         self.size = tokenizer.vocab_size
         self.dtype = smallest_dtype(self.size + 1)
-        self._added = _patterns(t.content.encode() for t in tokenizer.raw.get_added_tokens_decoder().values())
+        apart = [token.content for token in tokenizer.raw.get_added_tokens_decoder().values()]
         if byte_level(tokenizer):
             self.name, self.longest = LIBRARY, LIMIT
             self._encode = _library(tokenizer, self.size)
@@ -118,6 +118,8 @@ class FastEncoder:
         else:
             self.name, self.longest = "the table of words", word_encoding.LONGEST
             self._encode = word_encoding.WordEncoder(tokenizer, self.size)
+            apart.extend(filter(None, [word_encoding.kept_spaces(tokenizer)]))
+        self._added = _patterns(token.encode() for token in apart)
         ids, lengths = self("\n".join((*PROBE, "")).encode())
         expected = tokenizer.encode(PROBE)
         whole = [id for row in expected for id in row]
@@ -292,6 +294,12 @@ def jobs() -> int:
     from nlpkit.text.line_workers import processors
 
     return processors()
+
+
+def engine_for(tokenizer: "Tokenizer") -> Callable[[str], list[int] | None] | None:
+    """What gives the ids of a piece of a text (:meth:`FastEncoder.piece`), where an engine serves the tokenizer."""
+    fast = _load(tokenizer)[0] if supports(tokenizer) else None
+    return None if fast is None else fast.piece
 
 
 def _load(tokenizer: "Tokenizer") -> tuple[FastEncoder | None, str]:

@@ -1,12 +1,13 @@
-"""Very long texts for the ``tokenizers`` library, which takes 150 bytes of memory or more for a byte of text.
+"""Very long texts for the ``tokenizers`` library, which takes 150 bytes of memory or more for a byte or a token.
 
 A text is cut where the cut cannot change its ids: before a single space between two characters that are no space.
-Every split of words used here begins a new word there, whatever stands on either side.
+Every split of words used here begins a new word there, whatever stands on either side. Tokens are joined by tables of
+what each of them stands for, where the decoder is one that can be told token by token.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LONG = 1 << 18  # characters that are encoded at once
@@ -84,3 +85,53 @@ def encode(text: str, ids_of: Callable[[str], list[int]], known: list[int]) -> t
         ids.extend(map(known.__getitem__, ids_of(piece)))
         cut |= forced
     return Joined(ids), cut
+
+
+class LongDecoder:
+    """The text of many ids, as the library's byte-level and Metaspace decoders give it; V vocabulary.
+
+    ``names`` (V): the tokens, empty for a hole; ``skipped``: the ids that are left out when special tokens are.
+
+    >>> spaces = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
+    >>> LongDecoder(spaces, ["▁a", "b"], set())([0, 1, 0])
+    'ab a'
+    """
+
+    def __init__(self, decoder: dict[str, Any], names: Sequence[str], skipped: set[int]) -> None:
+        self.skipped, self._first = skipped, {}
+        if decoder["type"] == "ByteLevel":
+            bytes_of = _byte_level()
+            self._pieces = [
+                bytes(bytes_of[c] for c in name) if bytes_of.keys() >= set(name) else name.encode()
+                for name in names
+            ]
+        else:
+            sign = decoder["replacement"]
+            self._pieces = [name.replace(sign, " ").encode() for name in names]
+            if decoder["prepend_scheme"] != "never":  # the space before the first word is none of the text
+                self._first = {
+                    i: name.replace(sign, "").encode() for i, name in enumerate(names) if sign in name
+                }
+
+    @staticmethod
+    def knows(decoder: dict[str, Any]) -> bool:
+        """Whether such a decoder (of a tokenizer.json) can be told token by token."""
+        return decoder["type"] in ("ByteLevel", "Metaspace")
+
+    def __call__(self, ids: Sequence[int], special: bool = True) -> str:
+        """The text of ids; without ``special`` that of the others."""
+        if not special and self.skipped:
+            ids = [i for i in ids if i not in self.skipped]
+        if not ids:
+            return ""
+        piece = self._pieces.__getitem__
+        made = [self._first.get(ids[0], piece(ids[0]))]
+        made += [b"".join(map(piece, ids[at : at + LONG])) for at in range(1, len(ids), LONG)]
+        return b"".join(made).decode("utf-8", "replace")
+
+
+def _byte_level() -> dict[str, int]:
+    """The byte that each character of GPT-2's alphabet stands for (Radford et al. 2019): printable ones themselves."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in set(shown)]
+    return {**{chr(byte): byte for byte in shown}, **{chr(256 + n): byte for n, byte in enumerate(hidden)}}

@@ -26,13 +26,18 @@ _SYMBOLS = re.compile(r"#|\.\.\.|…")
 
 @dataclass(slots=True)
 class Item:
-    """One document that is judged: its record as it was read, and where that was (``file:line``)."""
+    """One document that is judged, its record as it was read."""
 
     record: Record
     text: str
     id: str
     number: int  # 1 for the first document of the input
-    where: str
+    place: tuple[str, int] | str  # where it was read: a name and a line, or both in one
+
+    @property
+    def where(self) -> str:
+        """``file:line``."""
+        return self.place if isinstance(self.place, str) else f"{self.place[0]}:{self.place[1]}"
 
     def name(self) -> Record:
         """How reports call it: its number in the input, and its id where it has one."""
@@ -105,7 +110,7 @@ def items(
                 for place, text in enumerate(texts(source, documents, errors, counts), 1):
                     number += 1
                     place += counts.dropped - dropped  # lines that were dropped have a number too
-                    yield Item({text_field: text}, text, name, number, f"{where}:{place}")
+                    yield Item({text_field: text}, text, name, number, (where, place))
                 continue
             for record, where in read_records(source, text_field, errors, counts):
                 number += 1

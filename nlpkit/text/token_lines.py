@@ -1,9 +1,10 @@
-"""Lines of text to lines of ids or tokens: plainly at first, in bulk once there is enough text to pay for an engine.
+"""Lines of text to lines about their tokens: plainly at first, in bulk once there is enough text to pay for an engine.
 
-V vocabulary, L lines of a block, T tokens of a block.
+V vocabulary.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import IO, TYPE_CHECKING
 
@@ -12,30 +13,48 @@ from nlpkit.text.compression import reading
 from nlpkit.text.documents import Counts, Source, batches
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from nlpkit.text.line_writing import LineWriter
     from nlpkit.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a line is written: in each part a text, then the names of all ids by that part's table (V)."""
+
+    parts: Sequence[tuple[str, Sequence[str]]]
+    between: str = " "  # two names
+    after: str = "\n"
+
+    def line(self, ids: Sequence[int]) -> str:
+        """One line.
+
+        >>> Form([("ids ", "012"), (", tokens ", "abc")]).line([2, 0])
+        'ids 2 0, tokens c a\\n'
+        """
+        made = [before + self.between.join([names[i] for i in ids]) for before, names in self.parts]
+        return "".join(made) + self.after
 
 
 def write_lines(
     found: Sequence[Source],
     tokenizer: "Tokenizer",
-    names: Sequence[str],
+    form: Form,
     file: IO[bytes],
     *,
     errors: str,
     end: int | None,
 ) -> int:
-    """Write a line for each line of text sources: what ``names`` (V) calls its ids, the id ``end`` last; how many.
+    """Write a line about the ids of each line of text sources, the id ``end`` last; how many.
 
     A pipe is not kept waiting.
 
     :raises DataError: text that is not UTF-8, where ``errors`` is strict.
     """
     counts, seen, lines = Counts(), 0, 0
-    bulk: _Bulk | None = None
-    last = () if end is None else (end,)
+    bulk: LineWriter | None = None
+    last = [] if end is None else [end]
     (empty,) = tokenizer.encode([""])
+    of_nothing = form.line(empty + last)
     try:
         for source in found:
             size = source.path.stat().st_size if source.path is not None and source.path.is_file() else 0
@@ -43,7 +62,9 @@ def write_lines(
                 blocks = line_blocks(stream, BLOCK, numbered=errors == "strict", prompt=True)
                 for block in blocks:
                     if bulk is None and max(seen, size) >= SMALL:
-                        bulk = _Bulk(tokenizer, names, end)
+                        from nlpkit.text import line_writing
+
+                        bulk = line_writing.LineWriter(tokenizer, form, end)
                     if bulk is not None and bulk.encoder is not None:
                         for ids, lengths in bulk.encoder.blocks(
                             chain([block], blocks), source, errors, counts
@@ -54,41 +75,11 @@ def write_lines(
                     seen += len(block.data) if isinstance(block.data, bytes) else SMALL
                     for batch in batches(block.lines(source.name, errors, counts)):
                         encoded = iter(tokenizer.encode([text for text in batch if text]))
-                        rows = [next(encoded) if text else empty for text in batch]
-                        file.write(
-                            "".join(
-                                [" ".join([names[i] for i in (*row, *last)]) + "\n" for row in rows]
-                            ).encode()
-                        )
-                        lines += len(rows)
+                        made = [form.line(next(encoded) + last) if text else of_nothing for text in batch]
+                        file.write("".join(made).encode("utf-8", "replace"))
+                        lines += len(made)
     finally:
         if bulk is not None and bulk.encoder is not None:
             bulk.encoder.close()
     counts.report()
     return lines
-
-
-class _Bulk:
-    """The bulk encoder, where one serves the tokenizer, and what writes its ids."""
-
-    def __init__(self, tokenizer: "Tokenizer", names: Sequence[str], end: int | None) -> None:
-        import numpy as np
-
-        from nlpkit.text.fast_encoding import LineEncoder, jobs, supports
-        from nlpkit.text.token_numbers import runs_of
-
-        self.encoder: LineEncoder | None = (
-            LineEncoder(tokenizer, end, jobs()) if supports(tokenizer) else None
-        )
-        raw = [name.encode() for name in names]
-        self._places = runs_of(np.fromiter(map(len, raw), np.int64, len(raw)))
-        self._names = np.frombuffer(b"".join(raw), np.uint8)
-
-    def written(self, ids: "np.ndarray", lengths: "np.ndarray") -> bytes:
-        """The names of ids (T,) on lines whose lengths are (L,)."""
-        import numpy as np
-
-        from nlpkit.text.token_numbers import LINE_END, named
-
-        stream = np.insert(ids.astype(np.int32), np.cumsum(lengths), LINE_END)
-        return named(stream, self._places, self._names)[0]

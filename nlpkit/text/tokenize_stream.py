@@ -16,10 +16,11 @@ from nlpkit.text.documents import (
     read_documents,
     sources,
 )
-from nlpkit.text.records import json_line, read_records, writing
+from nlpkit.text.records import json_line, json_text, read_records, writing
 
 if TYPE_CHECKING:
     from nlpkit.text.encoded import Encoded, Spans
+    from nlpkit.text.token_lines import Form
     from nlpkit.text.tokenizer import Tokenizer
 
 FORMATS = ("ids", "tokens", "jsonl", "npy", "bin")
@@ -60,7 +61,7 @@ def tokenize(
         console.warn("--special adds nothing: the tokenizer has no template of special tokens")
     end = _end(tokenizer, special, paired) if eos else None
     plain = not (special or paired or standardized or offsets) and max_length is None and ngrams is None
-    if plain and format != "jsonl":
+    if plain:
         count = _tokenize_lines(paths, tokenizer, output, format, end, force, input_format, **reading)
         if count is not None:
             return count
@@ -220,7 +221,7 @@ def _tokenize_lines(
         from nlpkit.text.token_lines import write_lines
 
         with writing(output, force) as file:
-            return write_lines(found, tokenizer, _names(format, tokenizer), file, errors=errors, end=end)
+            return write_lines(found, tokenizer, _form(format, tokenizer), file, errors=errors, end=end)
     from nlpkit.text.fast_encoding import encode_lines, supports
     from nlpkit.text.shards import write_blocks
 
@@ -238,25 +239,32 @@ def _line(
     """What writes one document in a format of lines."""
     if format == "jsonl":
         return _JsonLine(tokenizer, pair_field)
-    names = _names(format, tokenizer)
     if ngrams is None:
-        return lambda row: (" ".join([names[i] for i in row[1].ids]) + "\n").encode()
+        line = _form(format, tokenizer).line
+        return lambda row: line(row[1].ids).encode()
     from nlpkit.text import token_names
     from nlpkit.text.vectorize import ngram_range
 
     low, high = ngram_range(ngrams)
+    names = token_names.names_of(tokenizer)
     return lambda row: (
         "\t".join(token_names.ngrams([names[i] for i in row[1].ids], low, high)) + "\n"
     ).encode()
 
 
-def _names(format: str, tokenizer: "Tokenizer") -> list[str]:
-    """What an id is called on the lines of a format."""
-    if format == "ids":
-        return [str(i) for i in range(tokenizer.vocab_size)]
-    from nlpkit.text import token_names
+def _form(format: str, tokenizer: "Tokenizer") -> "Form":
+    """The lines of a format, about documents that have no more than their tokens."""
+    from nlpkit.text.token_lines import Form
 
-    return token_names.names_of(tokenizer)
+    numbers = [str(i) for i in range(tokenizer.vocab_size)]
+    if format == "ids":
+        return Form([("", numbers)])
+    if format == "tokens":
+        from nlpkit.text import token_names
+
+        return Form([("", token_names.names_of(tokenizer))])
+    tokens = [json_text(tokenizer.id_to_token(i)) for i in range(tokenizer.vocab_size)]
+    return Form([('{"id": "", "ids": [', numbers), ('], "tokens": [', tokens)], ", ", "]}\n")
 
 
 class _JsonLine:

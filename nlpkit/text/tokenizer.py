@@ -24,6 +24,7 @@ from nlpkit.text.tokenizer_file import parse, read
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")
 ROLES = ("pad", "unk", "cls", "sep", "mask", "eos")
 FILE, CONFIG_FILE, RECIPE_FILE = "tokenizer.json", "tokenizer_config.json", "standardize.toml"
+_WORTH_AN_ENGINE = 1 << 22  # characters of a text; a faster way to ids takes a while to load
 _FALLBACK = {"pad": ("eos", "unk"), "cls": ("bos",), "sep": ("eos",), "unk": ("eos",), "eos": ("sep",)}
 _USUAL = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>", "eos": "</s>"}
 
@@ -59,6 +60,7 @@ class Tokenizer:
         self._told = False  # whether it was said that a long run was encoded in pieces
         #: A faster way to the ids of a piece of a long text, where one is loaded; None: it cannot do this piece.
         self.engine: Callable[[str], list[int] | None] | None = None
+        self._engine_sought = False
         self._standardize = _standardizer(self.recipe) if self.recipe else None
         self._fingerprint = fingerprint
         self.ours = all(self._raw.token_to_id(name) == i for i, name in enumerate(SPECIALS))
@@ -299,6 +301,11 @@ class Tokenizer:
         """A long text encoded in pieces; None when its ids could differ. The first run that is cut is told."""
         if not long_texts.can_be_cut(self.body):
             return None
+        if self.engine is None and not self._engine_sought and len(text) >= _WORTH_AN_ENGINE:
+            from nlpkit.text import fast_encoding
+
+            self._engine_sought = True
+            self.engine = fast_encoding.engine_for(self)
 
         def ids_of(piece: str) -> list[int]:
             ids = None if self.engine is None else self.engine(piece)
@@ -321,8 +328,18 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of token ids; special tokens are left out unless ``special``."""
+        if len(ids) > long_texts.LONG and self._long_decoder is not None:
+            return self._long_decoder(ids, special)
         text: str = self._raw.decode(list(ids), skip_special_tokens=not special)
         return text
+
+    @functools.cached_property
+    def _long_decoder(self) -> "long_texts.LongDecoder | None":
+        decoder = self.body.get("decoder")
+        if decoder is None or not long_texts.LongDecoder.knows(decoder):
+            return None
+        special = {i for i, token in self._raw.get_added_tokens_decoder().items() if token.special}
+        return long_texts.LongDecoder(decoder, list(map(self.id_to_token, self._all_ids)), special)
 
     def pieces(self, text: str) -> list[str]:
         """Where the text is cut before the vocabulary is asked (byte-level pieces keep their leading space)."""

@@ -13,7 +13,7 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -25,8 +25,9 @@ from nlpkit.text.documents import batches
 from nlpkit.text.long_texts import LONG, pieces
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
+from nlpkit.text.token_numbers import LINE_END, TokenNumbers, longer, named, runs_of
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
-from nlpkit.text.word_ids import WordIds
+from nlpkit.text.word_encoding import parting
 
 KINDS = ("bpe", "wordpiece", "unigram", "word", "char")
 LONGEST = 1000  # bytes of a run without space (or of space) that is learned from as one piece
@@ -34,6 +35,7 @@ _RUN = re.compile(r"\S{251,}|\s{251,}")
 # Bytes as they can be part of a run: without white space, and of it (other than ASCII: of both).
 _RUNS = bytes(32 if bytes([b]).isspace() or 28 <= b < 32 else 120 for b in range(256))
 _SPACES = bytes(32 if bytes([b]).isspace() or 28 <= b < 32 or b > 127 else 120 for b in range(256))
+_BLOCK = 1 << 14  # bytes of numbers that are read at once: each can stand for a kilobyte
 _ALPHABET = 1000  # characters that a WordPiece vocabulary starts from
 
 
@@ -288,22 +290,28 @@ def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: Counted) -> Any:
 
     The library numbers the continuation characters (``##a``) in the order of a randomly seeded hash table, and
     breaks ties between merges by those numbers. Here the text is put aside while its characters are counted,
-    and the continuation characters are announced in sorted order beforehand.
+    and the continuation characters are announced in sorted order beforehand. What stands between spaces is normalized
+    and parted once, however often it comes: see :mod:`nlpkit.text.word_encoding` for why that may be done.
     """
-    from tokenizers import trainers
+    from tokenizers import pre_tokenizers, trainers
 
-    every: Counter[str] = Counter()
-    continued: set[str] = set()
-    table, words = _Words(), WordIds()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="") as aside:
+    numbers, counts = TokenNumbers(parting()), np.zeros(0, np.int64)
+    with tempfile.TemporaryFile() as aside:
         for batch in batches(texts):
-            plain = [" ".join(raw.normalizer.normalize_str(text).split()) for text in batch]
-            aside.writelines(text + "\n" for text in plain)
-            words.stream([text.translate(table) for text in plain])
-        for word, count in zip(words.names, words.counts.tolist(), strict=True):
-            continued.update(word[1:])
-            for character in word:
-                every[character] += count
+            stream = numbers(("\n".join(batch) + "\n").encode("utf-8", "replace"))
+            counts = longer(counts, numbers.count)
+            counts[: numbers.count] += np.bincount(stream[stream != LINE_END], minlength=numbers.count)
+            aside.write(stream.data)
+        runs, table = numbers.since(0, 0), _Words()
+        assert runs is not None  # no run holds a line end
+        words = [raw.normalizer.normalize_str(run).translate(table).split() for run in runs]
+        every: Counter[str] = Counter()
+        continued: set[str] = set()
+        for parts, count in zip(words, counts.tolist(), strict=False):
+            for word in parts:
+                continued.update(word[1:])
+                for character in word:
+                    every[character] += count
         best = sorted(every, key=lambda c: (-every[c], c))[:_ALPHABET]
         tails = ["##" + c for c in sorted(set(best) & continued)]
         room = options["vocab_size"] - len(SPECIALS) - len(tails) - len(best)
@@ -312,12 +320,26 @@ def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: Counted) -> Any:
                 f"--vocab-size {options['vocab_size']} is too small: this text alone has {len(best)} characters "
                 f"and {len(tails)} continuations; at least {options['vocab_size'] - room} is needed"
             )
-        aside.seek(0)
         rare = dict.fromkeys(ord(c) for c in set(every) - set(best))
-        lines: Iterable[str] = (line.translate(rare) for line in aside) if rare else aside
+        names = [" ".join(parts).translate(rare).encode("utf-8", "replace") for parts in words]
         options = options | {"special_tokens": [*options["special_tokens"], *tails]}
-        raw.train_from_iterator(lines, trainers.WordPieceTrainer(**options))
+        steps = raw.normalizer, raw.pre_tokenizer
+        raw.normalizer, raw.pre_tokenizer = (
+            None,
+            pre_tokenizers.WhitespaceSplit(),
+        )  # the text is as they leave it
+        raw.train_from_iterator(_named_blocks(aside, names), trainers.WordPieceTrainer(**options))
+        raw.normalizer, raw.pre_tokenizer = steps
     return _without_added(raw, frozenset(tails))
+
+
+def _named_blocks(aside: IO[bytes], names: list[bytes]) -> Iterator[str]:
+    """The text that a file of int32 numbers stands for, in blocks; V names."""
+    places = runs_of(np.fromiter(map(len, names), np.int64, len(names)))
+    table = np.frombuffer(b"".join(names), np.uint8)
+    aside.seek(0)
+    while data := aside.read(_BLOCK):
+        yield named(np.frombuffer(data, np.int32), places, table)[0].decode()
 
 
 def _without_added(raw: Any, names: frozenset[str]) -> Any:

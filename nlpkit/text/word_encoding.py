@@ -7,10 +7,14 @@ removal or spacing of single characters do not), a line has the ids of its runs 
 alone. The runs are encoded by ``tokenizers`` itself, many at a time with an added token between them; a compiled loop
 finds the known ones. ASCII space, tab and line ends part runs; other white space is a run's own, because some of
 it (U+001F, U+0085) is removed by some normalizers and so joins words.
+
+Where a space becomes the first character of the word behind it (Metaspace: ``▁``), spaces alone part runs and each run
+is encoded as a text, which gets its ``▁`` too. Of several spaces all but the last are words of their own, and so are
+those at a line's end: they are spelled ``▁`` for the loop. A text that spells it itself is not for this table.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +30,10 @@ LONGEST = 1 << 22  # bytes of a block, one space or more a run: they fit an empt
 _ARENA = 1 << 25  # bytes of runs, or ids of results, before the table is emptied
 _TOGETHER = 512  # runs that are encoded as one text
 _PARTING = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
+_SPACE = "▁"  # U+2581, what Metaspace makes of a space
 _CHARACTER_WISE = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Strip")
+_ENDS = b"\t\n\r "
+_ONE_TO_ONE = ("NFC", "NFD", "Lowercase")  # they neither make a space nor leave nothing of a character
 _CLASSES = (r"\p{Mn}", r"[\p{P}\p{S}]", r"\p{N}", r"\s+")  # what Replace may look for
 
 
@@ -36,29 +43,47 @@ class Indistinct(Exception):
 
 def supports(tokenizer: "Tokenizer") -> bool:
     """Whether a line's ids are known to be those of its runs, and added tokens to be found in the text as it is."""
-    if tokenizer.recipe or type(tokenizer.raw.pre_tokenizer).__name__ not in _PARTING:
+    if tokenizer.recipe:
         return False
     body = tokenizer.body
-    model, added = body["model"], body.get("added_tokens") or []
-    normalized = any(token.get("normalized") for token in added) and body.get("normalizer") is not None
-    return not (model.get("dropout") or normalized or _mark(tokenizer) is None) and _character_wise(
-        body.get("normalizer")
+    normalizer, added = body.get("normalizer"), body.get("added_tokens") or []
+    if body["model"].get("dropout") or (normalizer is not None and any(t.get("normalized") for t in added)):
+        return False
+    if kept_spaces(tokenizer):
+        return _character_wise(normalizer, _ONE_TO_ONE)
+    parted = type(tokenizer.raw.pre_tokenizer).__name__ in _PARTING
+    return parted and _mark(tokenizer) is not None and _character_wise(normalizer)
+
+
+def kept_spaces(tokenizer: "Tokenizer") -> str:
+    """What a space becomes where it begins the word behind it; empty where spaces part words and are gone."""
+    split = tokenizer.body.get("pre_tokenizer") or {}
+    begins = split.get("prepend_scheme") in ("first", "always") and split.get("split", True)
+    return (
+        _SPACE if split.get("type") == "Metaspace" and begins and split.get("replacement") == _SPACE else ""
     )
 
 
-def _character_wise(normalizer: Any) -> bool:
+def parting(ends: bytes = _ENDS) -> np.ndarray:
+    """(256,): every byte itself, but END for those between runs."""
+    made = np.arange(256, dtype=np.uint8)
+    made[list(ends)] = END
+    return made
+
+
+def _character_wise(normalizer: Any, kinds: Sequence[str] = _CHARACTER_WISE) -> bool:
     """Whether a normalizer does to a text what it does to its parts between spaces."""
     if normalizer is None:
         return True
     kind = normalizer.get("type")
     if kind == "Sequence":
-        return all(map(_character_wise, normalizer.get("normalizers", [None])))
-    if kind == "Replace":
+        return all(_character_wise(one, kinds) for one in normalizer.get("normalizers", [None]))
+    if kind == "Replace" and kinds is _CHARACTER_WISE:
         return normalizer.get("pattern", {}).get("Regex") in _CLASSES and normalizer.get("content") in (
             "",
             " ",
         )
-    return kind in _CHARACTER_WISE
+    return kind in kinds
 
 
 def _mark(tokenizer: "Tokenizer") -> dict[str, Any] | None:
@@ -76,13 +101,11 @@ class WordEncoder:
     """
 
     def __init__(self, tokenizer: "Tokenizer", end: int) -> None:
-        mark = _mark(tokenizer)
-        assert mark is not None
         self.tokenizer, self.end = tokenizer, end
-        self._mark, self._mark_id = str(mark["content"]), int(mark["id"])
-        byte = np.arange(256, dtype=np.uint8)
-        byte[[9, 10, 13, 32]] = END
-        self._numbers = TokenNumbers(byte, "\n", _SLOTS)  # no run holds a line end
+        self._space = kept_spaces(tokenizer).encode()
+        self._numbers = TokenNumbers(
+            parting(b"\n " if self._space else _ENDS), "\n", _SLOTS
+        )  # no run holds a line end
         self.clear()
 
     def clear(self) -> None:
@@ -97,7 +120,11 @@ class WordEncoder:
 
         :raises Indistinct: the runs cannot be told apart; the table is empty then.
         """
-        most = len(block) // 2  # runs that these bytes can hold
+        most = len(block) // 2  # distinct runs that these bytes can hold
+        if space := self._space:
+            for _ in range(2):  # the second time for the last of three spaces, five, …
+                block = block.replace(b"  ", b" " + space + b" ")
+            block = block.replace(b" \n", b" " + space + b"\n")
         numbers = self._numbers
         if numbers.count + most > _SLOTS // 2 or max(numbers.used, self._made) > _ARENA:
             self.clear()
@@ -117,19 +144,34 @@ class WordEncoder:
         """Put the ids of the new runs into the table."""
         runs = self._numbers.since(known, used)
         assert runs is not None
-        mark = self._mark
-        texts = [mark.join((*runs[at : at + _TOGETHER], "")) for at in range(0, len(runs), _TOGETHER)]
-        rows = self.tokenizer.encode(texts)
-        ids = np.fromiter(chain.from_iterable(rows), np.uint32, sum(map(len, rows)))
-        ends = np.flatnonzero(ids == self._mark_id)
-        if len(ends) != len(runs):
-            raise Indistinct(f"{mark} between words gave {len(ends):,} ids for {len(runs):,} words")
-        lengths = np.diff(ends, prepend=-1) - 1
-        kept = ids[ids != self._mark_id]
+        # A long run would be asked of this table, which does not know it yet.
+        engine, self.tokenizer.engine = self.tokenizer.engine, lambda run: None
+        try:
+            kept, lengths = self._alone(runs) if self._space else self._together(runs)
+        finally:
+            self.tokenizer.engine = engine
         self._places[known : known + len(runs)] = runs_of(lengths, self._made)
         self._ids = longer(self._ids, self._made + len(kept))
         self._ids[self._made : self._made + len(kept)] = kept
         self._made += len(kept)
+
+    def _alone(self, runs: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of runs (T,), each a text, and how many each has (V,)."""
+        rows = self.tokenizer.encode(runs)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.fromiter(chain.from_iterable(rows), np.uint32, int(lengths.sum())), lengths
+
+    def _together(self, runs: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same of runs that are encoded many at a time."""
+        added = _mark(self.tokenizer)
+        assert added is not None
+        mark, mark_id = str(added["content"]), int(added["id"])
+        texts = [mark.join((*runs[at : at + _TOGETHER], "")) for at in range(0, len(runs), _TOGETHER)]
+        ids, _ = self._alone(texts)
+        ends = np.flatnonzero(ids == mark_id)
+        if len(ends) != len(runs):
+            raise Indistinct(f"{mark} between words gave {len(ends):,} ids for {len(runs):,} words")
+        return ids[ids != mark_id], np.diff(ends, prepend=-1) - 1
 
 
 def _emit(stream: np.ndarray, places: np.ndarray, ids: np.ndarray, end: int, out: np.ndarray) -> int:

@@ -1,6 +1,7 @@
 """The bulk encoder gives tokenizers' ids, whatever the text, and lets tokenizers do what it cannot."""
 
 import copy
+import json
 import random
 import sys
 
@@ -126,6 +127,12 @@ def test_a_shard_is_the_same_with_and_without(tmp_path, tokenizer, monkeypatch, 
         names = names_of(tokenizer)
         shown = [" ".join([names[i] for i in ([*row, 5] if eos else row)]) + "\n" for row in expected]
         assert (tmp_path / "t.txt").read_bytes() == "".join(shown).encode()
+        tokenize_stream.tokenize([path], tokenizer, str(tmp_path / "t.jsonl"), format="jsonl", eos=eos)
+        records = [json.loads(line) for line in (tmp_path / "t.jsonl").read_bytes().splitlines()]
+        whole = [[*row, 5] if eos else row for row in expected]
+        assert records == [
+            {"id": "", "ids": row, "tokens": list(map(tokenizer.id_to_token, row))} for row in whole
+        ]
     assert shard.ids.dtype == np.uint16
 
 
@@ -180,9 +187,6 @@ def test_what_is_not_known_to_be_equal_is_refused():
     assert not fast_encoding.supports(
         Tokenizer.train(CORPUS, vocab_size=400, recipe=Recipe(("nfc", "lower")))
     )
-    assert not fast_encoding.supports(Tokenizer.train(CORPUS, vocab_size=300, kind="unigram"))
-    import json
-
     body = Tokenizer.train(CORPUS, vocab_size=300).definition
     for change in (
         {"pre_tokenizer": body["pre_tokenizer"] | {"add_prefix_space": True}},
@@ -196,8 +200,6 @@ def test_what_is_not_known_to_be_equal_is_refused():
 
 
 def test_added_tokens_of_every_sort_agree(encoder):
-    import json
-
     body = copy.deepcopy(Tokenizer.train(CORPUS, vocab_size=300, add_tokens=["fox", "«x»"]).definition)
     flags = {"single_word": True, "rstrip": True, "normalized": True, "special": False, "lstrip": True}
     body["added_tokens"].append({"id": 300, "content": "dog", **flags})

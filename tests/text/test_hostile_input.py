@@ -293,6 +293,24 @@ def test_a_long_text_has_the_ids_that_it_has_at_once(kind, home, monkeypatch, ca
     assert "encoded in pieces" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("scheme", ["first", "never"])
+def test_many_ids_have_the_text_that_the_library_gives_them(kind, scheme, home, monkeypatch):
+    tokenizer = Tokenizer.load(home / kind)
+    if scheme == "never":
+        if kind == "bpe":
+            pytest.skip("nothing to prepend")
+        tokenizer = Tokenizer(tokenizer.text.replace('scheme": "first"', 'scheme": "never"'))
+        assert "never" in tokenizer.text
+    draw = random.Random(0)
+    rows = [draw.choices(range(tokenizer.vocab_size), k=draw.randrange(5, 30)) for _ in range(500)]
+    rows += tokenizer.encode([" The quick  brown fox, naïve", "一 e\u0301 ", ""])
+    whole = [[tokenizer.decode(row, special=special) for special in (False, True)] for row in rows]
+    monkeypatch.setattr(long_texts, "LONG", 4)
+    assert [[tokenizer.decode(row, special=special) for special in (False, True)] for row in rows] == whole
+    assert tokenizer._long_decoder is not None
+
+
 def test_sorted_marks_are_canonically_the_same_text():
     generator = random.Random(0)
     marks = [chr(c) for c in range(0x110000) if unicodedata.combining(chr(c))] + [

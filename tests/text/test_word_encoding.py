@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpkit.text import character_encoding, fast_encoding, tokenize_stream, word_encoding
+from nlpkit.text import character_encoding, fast_encoding, long_texts, tokenize_stream, word_encoding
 from nlpkit.text.blocks import line_blocks
 from nlpkit.text.documents import read_documents
 from nlpkit.text.recipe import Recipe
@@ -51,6 +51,10 @@ MADE["bert uncased"] = foreign(normalizer=BERT | {"strip_accents": None, "lowerc
 MADE["bert, nothing cleaned"] = foreign(
     normalizer=BERT | {"clean_text": False, "strip_accents": True, "lowercase": False}
 )
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+MADE["spaces begin words"] = foreign(pre_tokenizer=METASPACE, normalizer={"type": "Lowercase"})
+MADE["unigram"] = Tokenizer.train(CORPUS, kind="unigram", vocab_size=400)
+MADE["unigram nfd"] = Tokenizer.train(CORPUS, kind="unigram", vocab_size=400, recipe=Recipe(("nfd", "lower")))
 MADE["char"] = Tokenizer.train(CORPUS, kind="char")
 MADE["white space"] = foreign(pre_tokenizer={"type": "WhitespaceSplit"}, normalizer={"type": "NFKC"})
 
@@ -69,6 +73,9 @@ def strings(count, seed=0):
         "［SEP］",
         "[",
         "x" * 150,
+        "▁",
+        "▁the",
+        "fox▁",
     ]
     spaces = (
         " ",
@@ -87,7 +94,7 @@ def strings(count, seed=0):
         "\x00",
     )
     alphabet = (
-        "aAΣσ1 .'\t\r\u00a0é\u0301\u0338ßİı日👍¨ﬁ½²½[]<|>MASK\u200d\u200b\ufeff\ufffd\xad한ᄒ\u1161"
+        "aAΣσ1 .'\t\r\u00a0é\u0301\u0338ßİı日👍¨ﬁ½²½[]<|>▁MASK\u200d\u200b\ufeff\ufffd\xad한ᄒ\u1161"
         + "".join(spaces)
     )
     for number in range(count):
@@ -149,6 +156,17 @@ def test_the_table_is_bounded(monkeypatch):
         assert table._numbers.count <= 512
 
 
+def test_a_long_run_is_not_asked_of_a_table_that_does_not_know_it_yet(monkeypatch):
+    monkeypatch.setattr(long_texts, "LONG", 64)
+    monkeypatch.setattr(long_texts.pieces, "__defaults__", (64,))
+    tokenizer, texts = Tokenizer(MADE["unigram"].text), ["x" * 64, "x" * 100, "fox"]
+    expected = tokenizer.encode(texts)
+    encoder = fast_encoding.FastEncoder(tokenizer)
+    tokenizer.engine = encoder.piece
+    assert rows(*encoder("".join(f"{text}\n" for text in texts).encode())) == expected
+    assert tokenizer.encode(texts) == expected
+
+
 def test_words_that_cannot_be_told_apart_are_not_guessed():
     # NFKC makes the separator of a word, and this split keeps it whole: its id comes up once too often
     tokenizer = foreign(pre_tokenizer={"type": "WhitespaceSplit"}, normalizer={"type": "NFKC"})
@@ -188,14 +206,10 @@ def test_what_is_not_known_to_be_equal_is_refused():
         {"normalizer": normal},
         {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, normal]}},
         {"normalizer": {"type": "Prepend", "prepend": "_"}},
-        {
-            "pre_tokenizer": {
-                "type": "Metaspace",
-                "replacement": "▁",
-                "prepend_scheme": "always",
-                "split": True,
-            }
-        },
+        {"pre_tokenizer": METASPACE | {"prepend_scheme": "never"}},
+        {"pre_tokenizer": METASPACE | {"split": False}},
+        {"pre_tokenizer": METASPACE | {"replacement": "_"}},
+        {"pre_tokenizer": METASPACE, "normalizer": {"type": "NFKC"}},
         {"pre_tokenizer": None},
         {"added_tokens": more},
         {"added_tokens": []},
