@@ -98,7 +98,9 @@ def _ids(line: bytes, where: str, size: int) -> list[int]:
         ids: list[int] = values
     else:
         # The first word is looked at alone: a long line of text is refused before it is taken apart.
-        for words in (line[:64].split(None, 1)[:1], line.split()):
+        words = line[:64].split(None, 1)[:1]
+        for whole in (False, True):
+            words = line.split() if whole else words
             strange = next((w for w in words if not w.isdigit() or len(w) > 19), None)
             if strange is not None:
                 raise refused(strange)

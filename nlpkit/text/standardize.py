@@ -70,6 +70,8 @@ class Standardizer:
 
     def __call__(self, text: str) -> str:
         """The standardized text."""
+        if not text:  # lines without text are many, and no step makes any
+            return text
         for _ in range(self.passes):
             before = text
             for stage in self.stages:

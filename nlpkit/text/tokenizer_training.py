@@ -7,15 +7,9 @@ the same vocabulary every time. (All kinds do but unigram: the library sums its 
 randomly seeded hash table, so two runs can differ in a few rare pieces.)
 """
 
-import json
 import re
-import tempfile
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from nlpkit import console
 from nlpkit.errors import DataError, NlpkitError, UsageError, did_you_mean
@@ -25,9 +19,7 @@ from nlpkit.text.documents import batches
 from nlpkit.text.long_texts import LONG, pieces
 from nlpkit.text.recipe import Recipe
 from nlpkit.text.standardize import Standardizer
-from nlpkit.text.token_numbers import LINE_END, TokenNumbers, longer, named, runs_of
 from nlpkit.text.tokenizer import SPECIALS, Tokenizer
-from nlpkit.text.word_encoding import parting
 
 KINDS = ("bpe", "wordpiece", "unigram", "word", "char")
 LONGEST = 1000  # bytes of a run without space (or of space) that is learned from as one piece
@@ -35,8 +27,6 @@ _RUN = re.compile(r"\S{251,}|\s{251,}")
 # Bytes as they can be part of a run: without white space, and of it (other than ASCII: of both).
 _RUNS = bytes(32 if bytes([b]).isspace() or 28 <= b < 32 else 120 for b in range(256))
 _SPACES = bytes(32 if bytes([b]).isspace() or 28 <= b < 32 or b > 127 else 120 for b in range(256))
-_BLOCK = 1 << 14  # bytes of numbers that are read at once: each can stand for a kilobyte
-_ALPHABET = 1000  # characters that a WordPiece vocabulary starts from
 
 
 def train(
@@ -243,7 +233,9 @@ def _learn(raw: Any, kind: str, size: int, frequency: int, texts: Counted) -> An
         options |= {"min_frequency": frequency, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
         raw.train_from_iterator(texts, trainers.BpeTrainer(**options))
     elif kind == "wordpiece":
-        return _learn_wordpiece(raw, options | {"min_frequency": frequency}, texts)
+        from nlpkit.text.wordpiece_training import learn_wordpiece
+
+        return learn_wordpiece(raw, options | {"min_frequency": frequency}, texts)
     elif kind == "unigram":
         _learn_unigram(raw, options, texts)
     elif kind == "char":
@@ -255,6 +247,7 @@ def _learn(raw: Any, kind: str, size: int, frequency: int, texts: Counted) -> An
 
 def _learn_characters(raw: Any, options: dict[str, Any], frequency: int, texts: Counted) -> None:
     """The most frequent characters, ties by code point, as the library's trainer has them."""
+    import numpy as np
     from tokenizers import models
 
     counts = np.zeros(0x110000, np.int64)
@@ -283,78 +276,3 @@ def _learn_unigram(raw: Any, options: dict[str, Any], texts: Counted) -> None:
             f"a unigram vocabulary of {options['vocab_size']} cannot be made from this text ({reason}); "
             "every character of the text needs a place: raise --vocab-size"
         ) from error
-
-
-def _learn_wordpiece(raw: Any, options: dict[str, Any], texts: Counted) -> Any:
-    """WordPiece that is the same every time.
-
-    The library numbers the continuation characters (``##a``) in the order of a randomly seeded hash table, and
-    breaks ties between merges by those numbers. Here the text is put aside while its characters are counted,
-    and the continuation characters are announced in sorted order beforehand. What stands between spaces is normalized
-    and parted once, however often it comes: see :mod:`nlpkit.text.word_encoding` for why that may be done.
-    """
-    from tokenizers import pre_tokenizers, trainers
-
-    numbers, counts = TokenNumbers(parting()), np.zeros(0, np.int64)
-    with tempfile.TemporaryFile() as aside:
-        for batch in batches(texts):
-            stream = numbers(("\n".join(batch) + "\n").encode("utf-8", "replace"))
-            counts = longer(counts, numbers.count)
-            counts[: numbers.count] += np.bincount(stream[stream != LINE_END], minlength=numbers.count)
-            aside.write(stream.data)
-        runs, table = numbers.since(0, 0), _Words()
-        assert runs is not None  # no run holds a line end
-        words = [raw.normalizer.normalize_str(run).translate(table).split() for run in runs]
-        every: Counter[str] = Counter()
-        continued: set[str] = set()
-        for parts, count in zip(words, counts.tolist(), strict=False):
-            for word in parts:
-                continued.update(word[1:])
-                for character in word:
-                    every[character] += count
-        best = sorted(every, key=lambda c: (-every[c], c))[:_ALPHABET]
-        tails = ["##" + c for c in sorted(set(best) & continued)]
-        room = options["vocab_size"] - len(SPECIALS) - len(tails) - len(best)
-        if every and room < 0:
-            raise UsageError(
-                f"--vocab-size {options['vocab_size']} is too small: this text alone has {len(best)} characters "
-                f"and {len(tails)} continuations; at least {options['vocab_size'] - room} is needed"
-            )
-        rare = dict.fromkeys(ord(c) for c in set(every) - set(best))
-        names = [" ".join(parts).translate(rare).encode("utf-8", "replace") for parts in words]
-        options = options | {"special_tokens": [*options["special_tokens"], *tails]}
-        steps = raw.normalizer, raw.pre_tokenizer
-        raw.normalizer, raw.pre_tokenizer = (
-            None,
-            pre_tokenizers.WhitespaceSplit(),
-        )  # the text is as they leave it
-        raw.train_from_iterator(_named_blocks(aside, names), trainers.WordPieceTrainer(**options))
-        raw.normalizer, raw.pre_tokenizer = steps
-    return _without_added(raw, frozenset(tails))
-
-
-def _named_blocks(aside: IO[bytes], names: list[bytes]) -> Iterator[str]:
-    """The text that a file of int32 numbers stands for, in blocks; V names."""
-    places = runs_of(np.fromiter(map(len, names), np.int64, len(names)))
-    table = np.frombuffer(b"".join(names), np.uint8)
-    aside.seek(0)
-    while data := aside.read(_BLOCK):
-        yield named(np.frombuffer(data, np.int32), places, table)[0].decode()
-
-
-def _without_added(raw: Any, names: frozenset[str]) -> Any:
-    """The tokenizer with tokens that training announced as special back in the ordinary vocabulary."""
-    body = json.loads(raw.to_str())
-    body["added_tokens"] = [t for t in body["added_tokens"] if t["content"] not in names]
-    return type(raw).from_str(json.dumps(body))
-
-
-class _Words(dict[int, int | str]):
-    """A table that sets punctuation apart as BERT's pre-tokenizer does: it is never inside a word."""
-
-    def __missing__(self, code: int) -> int | str:
-        character = chr(code)
-        ascii_symbol = code < 128 and not character.isalnum() and character.isprintable() and code != 32
-        apart = ascii_symbol or unicodedata.category(character)[0] == "P"
-        self[code] = f" {character} " if apart else code
-        return self[code]

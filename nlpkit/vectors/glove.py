@@ -121,7 +121,8 @@ def train(
             _check_memory(len(vocabulary.words), settings, older)
             tokens = int(vocabulary.counts.sum())
             held = _held_out(work, settings, max_memory) if valid_share else None
-            function = _objective(stream, vocabulary, settings, work, held, jobs, max_memory)
+            free = older is None
+            function = _objective(stream, vocabulary, settings, work, held, jobs, max_memory, free=free)
             del stream
             identity["text"] = digest
             if found is not None:
@@ -217,8 +218,13 @@ def _objective(
     held: HeldOut | None,
     jobs: int,
     max_memory: int,
+    *,
+    free: bool,
 ) -> Objective:
-    """Count the stream and arrange what is to be minimised; what is held out goes to ``held``."""
+    """Count the stream and arrange what is to be minimised; what is held out goes to ``held``.
+
+    ``free``: no word starts from older vectors.
+    """
     count, parts = len(vocabulary.words), _parts(len(vocabulary.words), settings)
     made: Objective
     with console.progress("counting", unit="nonzeros") as bar:
@@ -248,7 +254,7 @@ def _objective(
         else:
             drawing["literal"] = settings.sampling == "literal"
             runs = ratio.arrange(blocks, work, parts=parts, literal=drawing["literal"], **dealing)
-            made = ratio.Ratio(runs, lr=settings.lr, seed=settings.seed, **drawing)
+            made = ratio.Ratio(runs, lr=settings.lr, seed=settings.seed, free=free, **drawing)
     return made
 
 

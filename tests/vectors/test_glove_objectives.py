@@ -233,3 +233,29 @@ def test_a_planted_table_of_counts_is_found(tmp_path, way):
     word, context = state.words[:, : size + 1], state.contexts[:, : size + 1]
     fitted = word[:, :size] @ context[:, :size].T + word[:, size:] + context[:, size:].T
     assert np.abs(fitted - np.log(exact)).max() < 0.05
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_what_word_vectors_have_in_common_explains_the_context_biases(tmp_path, free):
+    exact, blocks = planted(np.random.default_rng(3), words=12)
+    size = 4
+    runs = ratio.arrange(blocks, tmp_path, vocabulary=12, parts=2, **WEIGHING)
+    objective = ratio.Ratio(runs, lr=0.1, seed=0, free=free, **WEIGHING)
+    state = tables.fresh(12, size, 5)
+    state.words[:, :size] *= 4
+    state.contexts[:, :size] *= 4
+    before = state.words[:, :size].copy()
+    objective.finish(state)
+    word, context = state.words[:, :size].astype(float), state.contexts[:, :size].astype(float)
+    shift = word - before
+    np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-6)
+    assert (np.abs(shift).max() > 0.01) == free
+    # The fit is that of the best biases for vectors as they were, wherever the common vector is.
+    mass = np.minimum(1, (exact / 10.0) ** 0.75).astype(float)
+    error = np.log(exact) - before @ context.T
+    best = (mass * error).sum(0) / mass.sum(0)
+    biases = state.contexts[:, size]
+    np.testing.assert_allclose(word @ context.T + biases, before @ context.T + best, atol=1e-4)
+    if free:  # nothing of the biases is left to explain
+        centred = biases - biases.mean()
+        assert np.abs((context - context.mean(0)).T @ centred).max() < 1e-4
