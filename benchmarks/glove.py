@@ -135,7 +135,7 @@ def epoch(place: Place) -> Iterator[dict[str, Any]]:
 
 
 def _roofline(place: Place, epoch_seconds: float) -> dict[str, Any]:
-    """Nominal bytes: a sample reads and writes two rows of 101 numbers and 101 sums of float32."""
+    """Nominal bytes: a sample reads and writes two rows of 101 numbers and their 101 sums of float32, as Stanford's."""
     notes = json.loads((place.folder / "epoch/MANIFEST.json").read_text())["notes"]
     moved = notes["nonzeros"] * 2 * 2 * 2 * 101 * 4 / epoch_seconds
     source = np.zeros(1 << 26, np.float32)
@@ -214,7 +214,7 @@ def _counted(text: Path) -> tuple[Any, list[Any], dict[str, float]]:
             vocabulary, stream, _ = counting.read(texts, str, folder)
             blocks = list(counting.cooccurrences(stream, vocabulary.counts, window=10, jobs=1))
             counted = time.perf_counter()
-            parts = samples.parts_for(len(vocabulary.words), 8 * 51)
+            parts = samples.parts_for(len(vocabulary.words), 4 * 53)
             samples.arrange(
                 iter(blocks),
                 folder,

@@ -3,7 +3,7 @@
 V words of the new text, K of them known, O words of the older vectors, D width.
 
 Known words start from their two vectors and biases. After every epoch a proximal step draws each known number x back
-towards its older value a, x ← (x + η·λ·a) / (1 + η·λ), with AdaGrad's η = rate / √sum for that number: the penalty
+towards its older value a, x ← (x + η·λ·a) / (1 + η·λ), with AdaGrad's η = rate / √sum of its row: the penalty
 ½·λ·(x - a)² once an epoch, in the units of one nonzero of weight 1 (forward-backward splitting, Duchi and Singer 2009).
 λ = 0 leaves them free. Frozen rows do not move: their sums are so large that no step is felt, and what rounding
 leaves is put right after every epoch.
@@ -111,20 +111,20 @@ class Anchor:
 
     def start(self, state: State) -> None:
         """Put the older vectors into fresh tables."""
-        half = state.size + 1
         for table, rows, values in self._blocks(state):
             table[rows, : self.columns] = values
             if self.freeze:
-                table[rows, half : half + self.columns] = FROZEN
+                table[rows, state.size + 1 : self.columns + 2] = FROZEN  # the sums of the vector, and of the bias
 
     def pull(self, state: State) -> None:
         """The step back that follows an epoch."""
         if not self.freeze and not self.weight:
             return
-        half = state.size + 1
+        size = state.size
         for table, rows, values in self._blocks(state):
             if not self.freeze:
-                force = self.rate * self.weight / np.sqrt(table[rows, half : half + self.columns])
+                roots = np.repeat(np.sqrt(table[rows, size + 1 :]), (size, self.columns - size), axis=1)
+                force = self.rate * self.weight / roots
                 values = (table[rows, : self.columns] + force * values) / (1 + force)
             table[rows, : self.columns] = values
 

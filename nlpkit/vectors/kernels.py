@@ -2,9 +2,11 @@
 
 V vocabulary, D width of a vector, N nonzeros.
 
-A table of vectors is (V, 2·(D + 1)) float32, a word a row: its vector, its bias, then what AdaGrad has summed for
-each of them, so that one sample touches two runs of memory. No kernel's result depends on who runs it when: the
-caller gives threads disjoint rows. ``nnan`` and ``ninf`` are left out of fastmath so that a diverged cost shows.
+A table of vectors is (V, D + 3) float32, a word a row: its vector, its bias, then what AdaGrad has summed for the
+vector and for the bias, so that one sample touches two runs of memory. The sum of a vector is that of the mean squares
+of its steps: a sum for each number would double the bytes, take one and a half times as long and lead to no better
+vectors (benchmarks/glove_bytes.py). No kernel's result depends on who runs it when: the caller gives threads disjoint rows.
+``nnan`` and ``ninf`` are left out of fastmath so that a diverged cost shows.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
-AHEAD = 4  # places of a word that are asked for before they are needed
+AHEAD = 4  # places of a word, and samples, whose memory is asked for before it is needed
+LINE = 16  # numbers of float32 in a line of the cache
 END = -1  # stands before, between and after documents in a stream of ids
 
 
@@ -190,6 +193,14 @@ def shuffle(records: np.ndarray, seed: np.uint64, pairs: np.ndarray, counts: np.
         pairs[place, 0], pairs[place, 1], counts[place] = records[n, 0], records[n, 1], records[n, 2]
 
 
+@compiled(inline="always")
+def _fetch_row(table: np.ndarray, row: int) -> None:
+    """Ask for a row of a table before it is needed: the next rows are anywhere in it."""
+    width = table.shape[1]
+    for column in range(0, width, LINE):
+        _fetch(table, np.int64(row) * width + column)  # type: ignore[call-arg]
+
+
 @compiled(fastmath=FAST, error_model="numpy")
 def descend(
     pairs: np.ndarray,
@@ -201,39 +212,42 @@ def descend(
     """One AdaGrad step a sample, in order; the sum of the losses ½·f·(w·ŵ + b + b̂ - log X)² before each step.
 
     ``pairs`` (N, 2) int32: word, context. ``targets`` (N, 2) float32: log X and f(X). ``words`` and ``contexts``
-    are tables and change in place. With s = rate · gradient a parameter moves by s / √sum and its sum of squares grows
-    by s²: sums of (rate · g)², as in the authors' program, not of g² as in Duchi et al. 2011. On 40 MB of novels this
+    are tables and change in place. With s = rate · gradient a vector moves by s / √sum and its sum grows by the mean
+    of s²: of (rate · g)², as in the authors' program, not of g² as in Duchi et al. 2011. On 40 MB of novels this
     reached in 5 epochs, at the rate of 0.05, what sums of g² reached in between 5 and 10. The biases move at the rate
     1, as in that program since 2020: they take up how frequent a word is, which vectors then need not say. (At the
     rate of the vectors, Spearman's ρ on MEN is 0.02 lower and on WordSim353 0.03.)
     """
-    size = words.shape[1] // 2 - 1
-    half = size + 1
+    size = words.shape[1] - 3
+    share = np.float32(1.0) / np.float32(size)
+    last = pairs.shape[0] - 1
     total = 0.0
     for n in range(pairs.shape[0]):
-        # Slices of their own, so that every index counts from zero and the loops become vector instructions.
-        word = words[pairs[n, 0]][:half]
-        word_sums = words[pairs[n, 0]][half:]
-        context = contexts[pairs[n, 1]][:half]
-        context_sums = contexts[pairs[n, 1]][half:]
+        _fetch_row(words, pairs[min(n + AHEAD, last), 0])
+        _fetch_row(contexts, pairs[min(n + AHEAD, last), 1])
+        word, context = words[pairs[n, 0]], contexts[pairs[n, 1]]
         error = word[size] + context[size] - targets[n, 0]
+        word_square = context_square = np.float32(0.0)
         for k in range(size):
             error += word[k] * context[k]
+            word_square += word[k] * word[k]
+            context_square += context[k] * context[k]
         slope = targets[n, 1] * error
         total += slope * error
         step = rate * slope
+        square = step * step * share
+        for_word = step / np.sqrt(word[size + 1])
+        for_context = step / np.sqrt(context[size + 1])
         for k in range(size):
-            for_word = step * context[k]
-            for_context = step * word[k]
-            word_sum, context_sum = word_sums[k], context_sums[k]
-            word[k] -= for_word / np.sqrt(word_sum)
-            context[k] -= for_context / np.sqrt(context_sum)
-            word_sums[k] = word_sum + for_word * for_word
-            context_sums[k] = context_sum + for_context * for_context
-        word[size] -= slope / np.sqrt(word_sums[size])
-        context[size] -= slope / np.sqrt(context_sums[size])
-        word_sums[size] += slope * slope
-        context_sums[size] += slope * slope
+            before = word[k]
+            word[k] -= for_word * context[k]
+            context[k] -= for_context * before
+        word[size + 1] += square * context_square
+        context[size + 1] += square * word_square
+        word[size] -= slope / np.sqrt(word[size + 2])
+        context[size] -= slope / np.sqrt(context[size + 2])
+        word[size + 2] += slope * slope
+        context[size + 2] += slope * slope
     return 0.5 * total
 
 
@@ -242,7 +256,7 @@ def residuals(
     pairs: np.ndarray, logs: np.ndarray, words: np.ndarray, contexts: np.ndarray, out: np.ndarray
 ) -> None:
     """``out`` (N,) float32 = w·ŵ + b + b̂ - log X of ``pairs`` (N, 2) and ``logs`` (N,); the tables stay."""
-    size = words.shape[1] // 2 - 1
+    size = words.shape[1] - 3
     for n in range(pairs.shape[0]):
         word = words[pairs[n, 0]]
         context = contexts[pairs[n, 1]]
@@ -376,44 +390,47 @@ def descend_triples(
     ``triples`` (N, 3) int32 (i, s, g), ``ratios`` (N,) float32 r. Without ``biased`` there is no b. The error is cut to
     ±``clip`` in a step. Steps are those of :func:`descend`.
     """
-    size = words.shape[1] // 2 - 1
-    half = size + 1
+    size = words.shape[1] - 3
+    share = np.float32(1.0) / np.float32(size)
+    last = triples.shape[0] - 1
     total = 0.0
     for n in range(triples.shape[0]):
+        _fetch_row(words, triples[min(n + AHEAD, last), 0])
+        _fetch_row(words, triples[min(n + AHEAD, last), 1])
+        _fetch_row(contexts, triples[min(n + AHEAD, last), 2])
         if triples[n, 0] == triples[n, 1]:
             continue  # both sides are 0
-        word = words[triples[n, 0]][:half]
-        word_sums = words[triples[n, 0]][half:]
-        other = words[triples[n, 1]][:half]
-        other_sums = words[triples[n, 1]][half:]
-        context = contexts[triples[n, 2]][:half]
-        context_sums = contexts[triples[n, 2]][half:]
+        word, other, context = words[triples[n, 0]], words[triples[n, 1]], contexts[triples[n, 2]]
         error = -ratios[n]
         if biased:
             error += word[size] - other[size]
+        apart_square = context_square = np.float32(0.0)
         for k in range(size):
-            error += (word[k] - other[k]) * context[k]
+            apart = word[k] - other[k]
+            error += apart * context[k]
+            apart_square += apart * apart
+            context_square += context[k] * context[k]
         total += error * error
         if error > clip:  # a comparison, so that what is not a number stays so
             error = clip
         elif error < -clip:
             error = -clip
         step = rate * error
+        square = step * step * share
+        word[size + 1] += square * context_square
+        other[size + 1] += square * context_square
+        context[size + 1] += square * apart_square
+        for_word = step / np.sqrt(word[size + 1])
+        for_other = step / np.sqrt(other[size + 1])
+        for_context = step / np.sqrt(context[size + 1])
         for k in range(size):
-            for_word = step * context[k]
-            for_context = step * (word[k] - other[k])
-            word_sum = word_sums[k] + for_word * for_word
-            other_sum = other_sums[k] + for_word * for_word
-            context_sum = context_sums[k] + for_context * for_context
-            word[k] -= for_word / np.sqrt(word_sum)
-            other[k] += for_word / np.sqrt(other_sum)
-            context[k] -= for_context / np.sqrt(context_sum)
-            word_sums[k] = word_sum
-            other_sums[k] = other_sum
-            context_sums[k] = context_sum
+            apart, before = word[k] - other[k], context[k]
+            word[k] -= for_word * before
+            other[k] += for_other * before
+            context[k] -= for_context * apart
         if biased:
-            word_sums[size] += step * step
-            other_sums[size] += step * step
-            word[size] -= step / np.sqrt(word_sums[size])
-            other[size] += step / np.sqrt(other_sums[size])
+            word[size + 2] += step * step
+            other[size + 2] += step * step
+            word[size] -= step / np.sqrt(word[size + 2])
+            other[size] += step / np.sqrt(other[size + 2])
     return 0.5 * total

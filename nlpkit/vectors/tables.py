@@ -1,6 +1,6 @@
 """What a GloVe training changes, the two tables and its place, and whether the tables fit into memory.
 
-V vocabulary, D width. A table (V, 2·(D + 1)) float32 is described in :mod:`nlpkit.vectors.kernels`.
+V vocabulary, D width. A table (V, D + 3) float32 is described in :mod:`nlpkit.vectors.kernels`.
 """
 
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from nlpkit.errors import OutOfMemory
+
+SUMS = 2  # numbers of a row that follow the vector and the bias: what AdaGrad has summed for each
 
 
 @dataclass
@@ -28,7 +30,7 @@ class State:
     @property
     def size(self) -> int:
         """D."""
-        return int(self.words.shape[1]) // 2 - 1
+        return int(self.words.shape[1]) - SUMS - 1
 
     def remember(self, loss: float) -> None:
         """Keep a copy of the vectors and biases as those of the best epoch; it replaces the copy before."""
@@ -49,7 +51,7 @@ class State:
 def fresh(vocabulary: int, size: int, seed: int) -> State:
     """Fresh tables: vectors uniform in ±1/(2·D), biases 0, sums of squares 1 (as the authors' program has them)."""
     drawn = np.random.default_rng([seed, 0]).random((2, vocabulary, size), dtype=np.float32)
-    made = np.zeros((2, vocabulary, 2 * (size + 1)), np.float32)
+    made = np.zeros((2, vocabulary, size + 1 + SUMS), np.float32)
     made[:, :, :size] = (drawn - np.float32(0.5)) / np.float32(size)
     made[:, :, size + 1 :] = 1.0
     return State(made[0], made[1])
@@ -63,8 +65,8 @@ def check_memory(vocabulary: int, size: int, *, best: bool, known: int = 0, besi
 
     :raises OutOfMemory: the message names what to lower.
     """
-    row = 4 * 2 * (size + 1)  # the vectors and biases of one word
-    need = vocabulary * (row * (3 if best else 2) + beside) + (vocabulary + known if known else 0) * row
+    row = 4 * 2 * (size + 1 + SUMS)  # of one word in both tables
+    need = vocabulary * (row * (2 if best else 1) + beside) + (vocabulary + known if known else 0) * row
     free = free_memory()
     if free is not None and need > free:
         raise OutOfMemory(

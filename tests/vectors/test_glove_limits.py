@@ -59,7 +59,7 @@ def test_a_disk_that_fills_loses_nothing(stopped, texts, tmp_path, capsys, memor
     command = ["train-glove", str(source), "-o", str(output), *FLAGS, "--checkpoint-every", "1"]
     kept = output.with_name(".v.partial") / "checkpoint"
     before = manifest.check(kept).fingerprint
-    with no_file_longer_than(10_000):
+    with no_file_longer_than(6_000):
         assert run([*command, "--max-memory", memory]) == 6
     assert "nlpkit:" in said(capsys)
     assert manifest.check(kept).fingerprint == before

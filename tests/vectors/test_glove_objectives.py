@@ -10,16 +10,20 @@ from nlpkit.vectors.least_squares import LeastSquares
 WEIGHING = {"x_max": 10.0, "alpha": 0.75}
 
 
-def adagrad(start, sums, gradient, rate):
-    """Where one step of the kernels leads: parameters and sums."""
-    summed = sums + (rate * gradient) ** 2
-    return start - rate * gradient / np.sqrt(summed), summed
+def per_row(values):
+    """Of numbers (N, D + 1) of vectors and biases: the mean of a vector's and the bias's (N, 2)."""
+    return np.stack([values[:, :-1].mean(1), values[:, -1]], 1)
+
+
+def roots(sums, size):
+    """The roots of sums (N, 2) for each number of a row (N, D + 1)."""
+    return np.repeat(np.sqrt(sums), (size, 1), axis=1)
 
 
 def drawn_tables(size, count, seed):
     rng = np.random.default_rng(seed)
-    made = rng.normal(0, 0.5, (count, 2 * (size + 1)))
-    made[:, size + 1 :] = rng.uniform(1, 3, (count, size + 1))
+    made = rng.normal(0, 0.5, (count, size + 3))
+    made[:, size + 1 :] = rng.uniform(1, 3, (count, 2))
     return made.astype(np.float32)
 
 
@@ -43,10 +47,10 @@ def test_a_step_of_least_squares_follows_autograd(size):
     assert told == pytest.approx(loss.item(), rel=1e-4)
     for table, old, leaf in zip((words, contexts), before, (w, c), strict=True):
         rates = np.array([*[rate] * size, 1.0])  # the bias is the last
-        step = rates * leaf.grad.numpy()
-        moved, summed = -step / np.sqrt(old[0, half:]), old[0, half:] + step**2
-        np.testing.assert_allclose(table[0, :half] - old[0, :half], moved, rtol=2e-3, atol=1e-6)
-        np.testing.assert_allclose(table[0, half:], summed, rtol=1e-5)
+        step = (rates * leaf.grad.numpy())[None]
+        moved, summed = -step / roots(old[:, half:], size), old[:, half:] + per_row(step**2)
+        np.testing.assert_allclose(table[:, :half] - old[:, :half], moved, rtol=2e-3, atol=1e-6)
+        np.testing.assert_allclose(table[:, half:], summed, rtol=1e-5)
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -75,10 +79,10 @@ def test_a_step_of_a_triple_follows_autograd(size, target, biased):
     )
     assert told == pytest.approx(0.5 * error.item() ** 2, rel=1e-4)
     for table, old, leaf in ((words, before, w), (contexts, of_context, c)):
-        moved, summed = adagrad(old[:, :half], old[:, half:], scale * leaf.grad.numpy(), rate)
-        np.testing.assert_allclose(
-            table[:, :half] - old[:, :half], moved - old[:, :half], rtol=2e-3, atol=1e-6
-        )
+        step = rate * scale * leaf.grad.numpy().reshape(-1, half)
+        summed = old[:, half:] + per_row(step**2)
+        moved = -step / roots(summed, size)
+        np.testing.assert_allclose(table[:, :half] - old[:, :half], moved, rtol=2e-3, atol=1e-6)
         np.testing.assert_allclose(table[:, half:], summed, rtol=1e-5)
 
 

@@ -89,11 +89,11 @@ def test_the_pull_is_the_proximal_step_of_its_penalty(older):
     anchor = Anchor(known, vocabulary, weight=3.0, freeze=False, rate=0.05)
     assert anchor.new.tolist() == [0, 2]
     state = tables.fresh(3, 8, 0)
-    state.words[:, 9:] = np.random.default_rng(0).uniform(1, 5, (3, 9))
+    state.words[:, 9:] = np.random.default_rng(0).uniform(1, 5, (3, 2))
     before = state.words.copy()
     anchor.pull(state)
     target = known.rows("word", anchor.old)
-    eta = 0.05 / np.sqrt(before[anchor.new, 9:])
+    eta = 0.05 / np.sqrt(before[anchor.new, 9:][:, [0] * 8 + [1]])
     x, y = state.words[anchor.new, :9], before[anchor.new, :9]
     np.testing.assert_allclose(3.0 * (x - target) + (x - y) / eta, 0, atol=1e-4)
     np.testing.assert_array_equal(state.words[1], before[1])
