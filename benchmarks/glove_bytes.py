@@ -237,10 +237,10 @@ def tiles(bench: Bench) -> Iterator[dict[str, Any]]:
     taken = bench.timed({f"{layout} {parts}": side for (layout, parts), side in sides.items()})
     theirs = taken[f"{CONTROL} {default}"]
     for layout, parts in sides:
-        ours = taken[f"{layout} {parts}"]
+        ours, of = taken[f"{layout} {parts}"], f"d = {SIZE}, {bench.texts[-1]} MB"
         if ours is not theirs:
             yield ratio_row(
-                f"an epoch, d = {SIZE}, {bench.texts[-1]} MB: {layout}, {parts} parts, against float32, {default} parts",
+                f"an epoch, {of}, {parts} parts: {layout}, against float32, {default} parts",
                 ours, theirs, FASTER, command=f"epochs in turn, {len(drawn.pairs)} nonzeros",
                 peer="float32, nlpkit's parts", peer_version="",
                 **told_of(layout, SIZE, statistics.median(ours), len(drawn.pairs)),

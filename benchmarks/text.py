@@ -78,11 +78,11 @@ class Place:
                 file.writelines(lines)
         return path
 
-    def tokenizer(self, kind: str) -> Path:
-        """A tokenizer of 32,000 tokens, learned from the 20 MB."""
+    def tokenizer(self, kind: str, size: int = 32000) -> Path:
+        """A tokenizer of so many tokens, learned from the 20 MB."""
         folder = self.folder / kind
         if not folder.is_dir():
-            learn = ["--kind", kind, "--vocab-size", "32000", "--documents", "line"]
+            learn = ["--kind", kind, "--vocab-size", str(size), "--documents", "line"]
             seconds([NLPKIT, "train-tokenizer", str(self.text(20)), "-o", str(folder), *learn])
         return folder
 
@@ -179,6 +179,11 @@ def wordpiece(place: Place) -> Iterator[dict[str, Any]]:
         command="nlpkit.text.fast_encoding.LineEncoder, the second time in one process",
         peer="tokenizers encode_batch_fast", peer_version=version("tokenizers"), identical=warm["identical"],
     )  # fmt: skip
+
+
+def unigram(place: Place) -> Iterator[dict[str, Any]]:
+    """Unigram by line."""
+    yield _encode(place, "tokenize, unigram 8,000, whole process", place.tokenizer("unigram", 8000), 20, 4, 4, None)
 
 
 def _encode(
@@ -337,7 +342,7 @@ def vectorize(place: Place) -> Iterator[dict[str, Any]]:
 
 PARTS: dict[str, Callable[[Place], Iterator[dict[str, Any]]]] = {
     part.__name__: part
-    for part in (few, tokenize, wordpiece, train, normalize, standardize, vectorize, memory, two)
+    for part in (few, tokenize, wordpiece, unigram, train, normalize, standardize, vectorize, memory, two)
 }
 
 
