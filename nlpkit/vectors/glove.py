@@ -111,6 +111,7 @@ def train(
             "recipe": recipe.hash,
             "settings": settings.fixed(),
             "init": older.vectors.fingerprint if older else None,
+            "sums": tables.SUMS,
         }
         found = unfinished.find(work, identity, epochs=epochs, resume=resume, force=force)
         try:

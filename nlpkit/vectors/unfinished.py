@@ -18,7 +18,12 @@ from nlpkit.vectors.tables import State
 
 METRICS = "metrics.jsonl"
 PLACE = ("epoch", "stratum", "loss", "best_epoch", "best_loss")
-OTHER = {"recipe": "another recipe", "text": "another text", "init": "other vectors for --init"}
+OTHER = {
+    "recipe": "another recipe",
+    "text": "another text",
+    "init": "other vectors for --init",
+    "sums": "another version of nlpkit",
+}
 
 
 def sweep(work: Path) -> None:

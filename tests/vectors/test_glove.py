@@ -8,7 +8,7 @@ import pytest
 from nlpkit.errors import ArtifactError, DataError, DivergedError, Interrupted, UsageError
 from nlpkit.store import lines, lock, manifest
 from nlpkit.text.standardize import Recipe
-from nlpkit.vectors import glove
+from nlpkit.vectors import glove, tables
 from nlpkit.vectors.least_squares import LeastSquares
 from nlpkit.vectors.ratio import Ratio
 from nlpkit.vectors.vectors import Vectors
@@ -117,6 +117,10 @@ def test_an_unfinished_training_of_something_else_is_refused(texts, tmp_path, mo
         glove.train([*texts, "one more"], tmp_path / "v", **SMALL)
     with pytest.raises(UsageError, match="another recipe"):
         glove.train(texts, tmp_path / "v", **SMALL, recipe=Recipe(("lower",)))
+    with monkeypatch.context() as patch:  # rows that have another form
+        patch.setattr(tables, "SUMS", 9)
+        with pytest.raises(UsageError, match="another version of nlpkit"):
+            glove.train(texts, tmp_path / "v", **SMALL)
     with pytest.raises(UsageError, match="2 epochs are done"):
         glove.train(texts, tmp_path / "v", **{**SMALL, "epochs": 1})
     longer = glove.train(texts, tmp_path / "v", **{**SMALL, "epochs": 6})  # more epochs are no other training
