@@ -99,12 +99,14 @@ class _Sift:
         self.read = self.dropped = 0
 
     def __call__(self, documents: "Iterable[Document]", paths: Sequence[str]) -> "Iterator[Document]":
+        from nlpkit.text.documents import batches
+
         read = kept = 0
-        for document in documents:
-            read += 1
-            if self.evaluation.shared(document.text) is None:
-                kept += 1
-                yield document
+        for batch in batches(documents):
+            found = self.evaluation.shared([document.text for document in batch])
+            clean = [document for document, one in zip(batch, found, strict=True) if one is None]
+            read, kept = read + len(batch), kept + len(clean)
+            yield from clean
         self.read, self.dropped = self.read + read, self.dropped + read - kept
         if read and not kept:
             raise DataError(

@@ -11,7 +11,7 @@ Shapes: T words of a document, G = T - N + 1 runs, E runs of the evaluation text
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import DataError, UsageError
+from nlpkit.text.documents import batches
 from nlpkit.text.quality import Item, Sifted, Verdict, items, sift
 
 REASONS = ("equal", "ngram", "contained")
@@ -26,6 +27,8 @@ EXAMPLES = 5
 _WORD = re.compile(r"\w+")
 _CACHED = 1 << 18  # words whose hash is remembered, about 30 MB
 Hashes = NDArray[np.uint64]
+#: Why a text is contaminated: reason, share of its words, the numbers of the files, and one example.
+Shared = tuple[str, float, list[int], dict[str, Any]]
 
 
 def words_of(text: str) -> list[str]:
@@ -58,13 +61,19 @@ class Runs:
                 known[word] = _hash(word)
         return np.fromiter((known[word] for word in words), np.uint64, len(words))
 
-    def runs(self, hashes: Hashes, size: int) -> Hashes:
-        """A hash for each run of ``size`` words, from the words' hashes: (T,) → (T - size + 1,)."""
-        count = max(0, len(hashes) - size + 1)
-        total = np.zeros(count, np.uint64)
-        for j in range(size if count else 0):
-            total += hashes[j : j + count] * self._factors[j]
-        return total
+    def runs(self, hashes: Hashes, sizes: Iterable[int]) -> dict[int, Hashes]:
+        """For each of some sizes a hash for each run of so many words, from the words' hashes: (T,) → (T - size + 1,).
+
+        A longer run's hash begins with that of the shorter one.
+        """
+        found: dict[int, Hashes] = {}
+        total, done = np.zeros(len(hashes), np.uint64), 0
+        for size in sorted(sizes):
+            total = total[: max(0, len(hashes) - size + 1)].copy()
+            for j in range(done, size):
+                total += hashes[j : j + len(total)] * self._factors[j]
+            found[size], done = total, size
+        return found
 
 
 class _Table:
@@ -133,38 +142,46 @@ class Evaluation:
         size = min(len(words), self.ngram)
         if size == self.ngram or size >= min_contained:
             table = self._tables.setdefault(size, _Table())
-            table.parts.append((self._runs.runs(self._runs.words(words), size), file, number))
+            table.parts.append((self._runs.runs(self._runs.words(words), [size])[size], file, number))
 
-    def shared(self, text: str) -> tuple[str, float, list[int], dict[str, Any]] | None:
-        """Why ``text`` is contaminated: reason, share of its words, the files, and one example; None if it is not."""
-        words = words_of(text)
-        if not words:
-            return None
-        equal = self._whole.get(_whole(words), [])
-        if equal:
-            about = {
-                "against": self.names[equal[0][0]],
-                "text_number": equal[0][1],
-                "words": " ".join(words[:50]),
-            }
-            return "equal", 1.0, [file for file, _ in equal], about
-        if len(words) < min(self._tables, default=1):
-            return None
-        hashes = self._runs.words(words)
-        covered = np.zeros(len(words), bool)
-        files: set[int] = set()
-        first: tuple[str, dict[str, Any]] | None = None
+    def shared(self, texts: Sequence[str]) -> list[Shared | None]:
+        """Why each text is contaminated, or None where it is not."""
+        made: list[Shared | None] = [None] * len(texts)
+        long: list[tuple[int, list[str]]] = []  # texts that can hold a run, and their words
+        least = min(self._tables, default=0)
+        for number, text in enumerate(texts):
+            words = words_of(text)
+            if not words:
+                continue
+            if equal := self._whole.get(_whole(words)):
+                file, of = equal[0]
+                about = {"against": self.names[file], "text_number": of, "words": " ".join(words[:50])}
+                made[number] = "equal", 1.0, [file for file, _ in equal], about
+            elif least and len(words) >= least:
+                long.append((number, words))
+        if not long:
+            return made
+        # All their words stand in a row, so that numpy has enough to do; what reaches across an end is no run.
+        row = [word for _, words in long for word in words]
+        ends = np.cumsum([len(words) for _, words in long])
+        runs = self._runs.runs(self._runs.words(row), self._tables)
+        held: dict[int, tuple[set[int], set[int], tuple[str, dict[str, Any]]]] = {}
         for size in sorted(self._tables, reverse=True):
-            for at, file, number in self._tables[size].find(self._runs.runs(hashes, size)):
-                covered[at : at + size] = True
-                files.add(file)
-                if first is None:
-                    run = " ".join(words[at : at + size])
-                    about = {"against": self.names[file], "text_number": number, "words": run}
-                    first = "ngram" if size == self.ngram else "contained", about
-        if first is None:
-            return None
-        return first[0], float(covered.mean()), sorted(files), first[1]
+            for at, file, of in self._tables[size].find(runs[size]):
+                which = int(np.searchsorted(ends, at, side="right"))
+                if at + size > ends[which]:
+                    continue
+                if which not in held:
+                    about = {
+                        "against": self.names[file], "text_number": of, "words": " ".join(row[at : at + size])
+                    }  # fmt: skip
+                    held[which] = set(), set(), ("ngram" if size == self.ngram else "contained", about)
+                held[which][0].update(range(at, at + size))
+                held[which][1].add(file)
+        for which, (covered, files, (reason, about)) in held.items():
+            number, words = long[which]
+            made[number] = reason, len(covered) / len(words), sorted(files), about
+        return made
 
 
 def _whole(words: list[str]) -> bytes:
@@ -210,8 +227,12 @@ def decontaminate(
     dropped = [0] * len(against)
     examples: list[dict[str, Any]] = []
 
-    def judge(item: Item) -> Verdict:
-        found = evaluation.shared(item.text)
+    def judged(stream: Iterator[Item]) -> Iterator[tuple[Item, Verdict]]:
+        for batch in batches((item.text, item) for item in stream):
+            found = evaluation.shared([text for text, _ in batch])
+            yield from ((item, verdict(item, one)) for (_, item), one in zip(batch, found, strict=True))
+
+    def verdict(item: Item, found: Shared | None) -> Verdict:
         if found is None or found[1] < min_share:
             return None
         reason, share, files, about = found
@@ -222,7 +243,7 @@ def decontaminate(
             examples.append({**item.name(), "reason": reason, **about})
         return reason, about
 
-    counted = sift(paths, judge, REASONS, output, report=report, **options)
+    counted = sift(paths, judged, REASONS, output, report=report, **options)
     per_file = {
         name: {"texts": evaluation.counts[file], "documents": dropped[file]}
         for file, name in enumerate(evaluation.names)

@@ -17,7 +17,7 @@ from typing import Any
 
 from nlpkit.errors import UsageError
 from nlpkit.text.corpus import SHORT
-from nlpkit.text.quality import Item, Sifted, Verdict, sift
+from nlpkit.text.quality import Item, Sifted, Verdict, one_by_one, sift
 
 PERMUTATIONS = 128  # a signature's length: the estimate's standard deviation is at most sqrt(J (1 - J) / 128)
 MISSED = 0.01  # the bands are as narrow as keeps the chance to miss a pair at the threshold under this
@@ -150,4 +150,6 @@ def deduplicate(
         name = {"number": twin, **({"id": ids[twin]} if twin in ids else {})}
         return reason, {"similarity": round(similarity, 4), "kept": name}
 
-    return sift(paths, judge, REASONS[:1] if exact_only else REASONS, output, report=report, **options)
+    return sift(
+        paths, one_by_one(judge), REASONS[:1] if exact_only else REASONS, output, report=report, **options
+    )

@@ -68,7 +68,13 @@ class Sifted:
 
 
 Verdict = tuple[str, Record] | None  # the reason for a drop and what the report says about it; None keeps
-Judge = Callable[[Item], Verdict]
+#: Gives each document with its verdict, in order; it may look at several before it gives the first.
+Judge = Callable[[Iterator[Item]], Iterator[tuple[Item, Verdict]]]
+
+
+def one_by_one(verdict: Callable[[Item], Verdict]) -> Judge:
+    """The judge that looks at a document at a time."""
+    return lambda stream: ((item, verdict(item)) for item in stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ def items(
 
 def _judged(stream: Iterator[Item], judge: Judge, model: ModelRule | None) -> Iterator[tuple[Item, Verdict]]:
     """Each document with its verdict; a model sees only those that ``judge`` keeps, many at a time."""
-    told = ((item, judge(item)) for item in stream)
+    told = judge(stream)
     if model is None:
         yield from told
         return
@@ -396,7 +402,7 @@ def filter_corpus(
                 return reason, {}
         return None
 
-    counted = sift(paths, judge, [reason for reason, _ in asked], output, **options)
+    counted = sift(paths, one_by_one(judge), [reason for reason, _ in asked], output, **options)
     if counted.read:
         for name in sorted(missing):
             console.warn(f"--field-equals {name}: no document has this field")

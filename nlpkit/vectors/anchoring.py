@@ -114,7 +114,9 @@ class Anchor:
         for table, rows, values in self._blocks(state):
             table[rows, : self.columns] = values
             if self.freeze:
-                table[rows, state.size + 1 : self.columns + 2] = FROZEN  # the sums of the vector, and of the bias
+                table[rows, state.size + 1 : self.columns + 2] = (
+                    FROZEN  # the sums of the vector, and of the bias
+                )
 
     def pull(self, state: State) -> None:
         """The step back that follows an epoch."""

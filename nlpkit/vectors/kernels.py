@@ -5,8 +5,8 @@ V vocabulary, D width of a vector, N nonzeros.
 A table of vectors is (V, D + 3) float32, a word a row: its vector, its bias, then what AdaGrad has summed for the
 vector and for the bias, so that one sample touches two runs of memory. The sum of a vector is that of the mean squares
 of its steps: a sum for each number would double the bytes, take one and a half times as long and lead to no better
-vectors (benchmarks/glove_bytes.py). No kernel's result depends on who runs it when: the caller gives threads disjoint rows.
-``nnan`` and ``ninf`` are left out of fastmath so that a diverged cost shows.
+vectors (benchmarks/glove_bytes.py). No kernel's result depends on who runs it when: the caller gives threads disjoint
+rows. ``nnan`` and ``ninf`` are left out of fastmath so that a diverged cost shows.
 """
 
 from collections.abc import Callable

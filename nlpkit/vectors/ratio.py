@@ -10,7 +10,8 @@ context bias for every g put in, each nonzero weighted by the mass of (i, g). Wh
 whole weighting. ``weighted`` draws in proportion to f(X), GloVe's own weights, and has a bias a word. ``literal`` draws
 g as often as it occurs and i, s from P(·|g), without biases; since the mass is then X itself, pairs of frequent words
 take most of the updates and what is rare learns little. After 5 epochs over 72 MB of novels (D = 100) weighted and
-literal correlate with MEN by .43 and .39, and answer 18 and 12 % of the analogies. The context biases of the result are the best ones, worked out at the end.
+literal correlate with MEN by .43 and .39, and answer 18 and 12 % of the analogies. The context biases of the result are
+the best ones, worked out at the end.
 
 Neither the objective nor what is drawn changes when one vector is added to all word vectors: the context biases take
 it up. Training leaves that vector near 0; weighted least squares, whose context biases cost something to move, does

@@ -130,13 +130,13 @@ def test_report_field_and_text_files(tmp_path, clean):
 def test_run_hashes_are_those_of_the_words():
     """Equal runs have equal hashes wherever they stand; order counts."""
     runs = Runs(4)
-    a = runs.runs(runs.words("p a b c d q".split()), 4)
-    b = runs.runs(runs.words("a b c d".split()), 4)
-    c = runs.runs(runs.words("a b d c".split()), 4)
+    a = runs.runs(runs.words("p a b c d q".split()), [4])[4]
+    b = runs.runs(runs.words("a b c d".split()), [4])[4]
+    c = runs.runs(runs.words("a b d c".split()), [4])[4]
     assert a.shape == (3,) and b[0] == a[1] and c[0] not in a
-    assert runs.runs(runs.words(["a"]), 4).shape == (0,)
+    assert runs.runs(runs.words(["a"]), [4])[4].shape == (0,)
     words = [f"w{n}" for n in range(300)]
-    every = runs.runs(runs.words([w for x in words for y in words for w in (x, y)]), 2)[::2]
+    every = runs.runs(runs.words([w for x in words for y in words for w in (x, y)]), [2])[2][::2]
     assert len(np.unique(every)) == 300 * 300
 
 
@@ -161,7 +161,8 @@ def test_against_sets_of_runs():
             table.seal()
         hits = [bool(grams(t, size) & known) for t in texts]
         assert any(hits) and not all(hits)
-        assert [search.shared(t) is not None for t in texts] == hits
+        assert [found is not None for found in search.shared(texts)] == hits
+        assert [search.shared([t])[0] for t in texts] == search.shared(texts)
 
 
 def test_refusals(tmp_path, clean):

@@ -138,7 +138,9 @@ def test_a_document_is_written_before_the_next_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "Writer", Tap)
     monkeypatch.setattr(quality, "read_records", records)
     given = write(tmp_path / "in.jsonl", [])
-    assert quality.sift([given], lambda item: None, [], str(tmp_path / "o.jsonl")).kept == 50
+    assert (
+        quality.sift([given], quality.one_by_one(lambda item: None), [], str(tmp_path / "o.jsonl")).kept == 50
+    )
     assert written == read == [str(n) for n in range(50)]
 
 
