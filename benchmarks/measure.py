@@ -95,8 +95,12 @@ def peak_memory(command: Sequence[str], feed: Sequence[str] | None = None) -> tu
 
 
 def shown(command: Sequence[str]) -> str:
-    """A command as a person would write it: files by their names."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in command]
+    """A command as a person would write it: files by their names, also behind ``--option=``."""
+    parts = [word.rpartition("=") if word.startswith("--") else ("", "", word) for word in command]
+    words = [
+        option + equals + (Path(value).name if Path(value).is_absolute() else value)
+        for option, equals, value in parts
+    ]
     if "from nlpkit.cli import main" in command[min(2, len(command) - 1)]:
         words = ["nlpkit", *words[3:]]
     return " ".join(words)

@@ -85,8 +85,7 @@ def shakespeare(place: Place) -> Iterator[dict[str, Any]]:
         print(f"     seed {seed}: ours {ours[-1]}, nanoGPT {theirs[-1]}", flush=True)
     about = {
         "command": shown(["nlpkit", *command]),
-        "peer": "nanoGPT train.py, the command of its README for a CPU: "
-        + " ".join(train[-16 - len(short) :]),
+        "peer": "nanoGPT train.py, the command of its README for a CPU: " + shown(train[-16 - len(short) :]),
         "peer_version": place.revision(),
         "host": host(),
         "runs": {"ours": ours, "peer": theirs},
