@@ -184,7 +184,7 @@ def wordpiece(place: Place) -> Iterator[dict[str, Any]]:
 def unigram(place: Place) -> Iterator[dict[str, Any]]:
     """Unigram by line."""
     yield _encode(
-        place, "tokenize, unigram 8,000, whole process", place.tokenizer("unigram", 8000), 20, 4, 4, None
+        place, "tokenize, unigram 8,000, whole process", place.tokenizer("unigram", 8000), 100, 4, 4, None
     )
 
 

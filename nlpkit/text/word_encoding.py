@@ -8,9 +8,10 @@ alone. The runs are encoded by ``tokenizers`` itself, many at a time with an add
 finds the known ones. ASCII space, tab and line ends part runs; other white space is a run's own, because some of
 it (U+001F, U+0085) is removed by some normalizers and so joins words.
 
-Where a space becomes the first character of the word behind it (Metaspace: ``▁``), spaces alone part runs and each run
-is encoded as a text, which gets its ``▁`` too. Of several spaces all but the last are words of their own, and so are
-those at a line's end: they are spelled ``▁`` for the loop. A text that spells it itself is not for this table.
+Where a space becomes the first character of the word behind it (Metaspace: ``▁``), spaces alone part runs, and the
+first token of each is known by its ``▁``, unless that is unknown: then each run is encoded as a text. Of several spaces
+all but the last are words of their own, and so are those at a line's end: they are spelled ``▁`` for the loop. A text
+that spells it itself is not for this table.
 """
 
 import functools
@@ -29,6 +30,7 @@ _SLOTS = 1 << 22  # half of them can be taken before the table is emptied
 LONGEST = 1 << 22  # bytes of a block, one space or more a run: they fit an empty table
 _ARENA = 1 << 25  # bytes of runs, or ids of results, before the table is emptied
 _TOGETHER = 512  # runs that are encoded as one text
+_SPACED = 64  # the same, where one that cannot be told makes all of them go alone
 _PARTING = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
 _SPACE = "▁"  # U+2581, what Metaspace makes of a space
 _CHARACTER_WISE = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Strip")
@@ -103,9 +105,10 @@ class WordEncoder:
     def __init__(self, tokenizer: "Tokenizer", end: int) -> None:
         self.tokenizer, self.end = tokenizer, end
         self._space = kept_spaces(tokenizer).encode()
-        self._numbers = TokenNumbers(
-            parting(b"\n " if self._space else _ENDS), "\n", _SLOTS
-        )  # no run holds a line end
+        ends = b"\n " if self._space else _ENDS
+        self._numbers = TokenNumbers(parting(ends), "\n", _SLOTS)  # no run holds a line end
+        names = map(tokenizer.id_to_token, range(tokenizer.vocab_size if self._space else 0))
+        self._begins = np.array([name.startswith(_SPACE) for name in names], bool)
         self.clear()
 
     def clear(self) -> None:
@@ -147,7 +150,7 @@ class WordEncoder:
         # A long run would be asked of this table, which does not know it yet.
         engine, self.tokenizer.engine = self.tokenizer.engine, lambda run: None
         try:
-            kept, lengths = self._alone(runs) if self._space else self._together(runs)
+            kept, lengths = self._spaced(runs) if self._space else self._together(runs)
         finally:
             self.tokenizer.engine = engine
         self._places[known : known + len(runs)] = runs_of(lengths, self._made)
@@ -160,6 +163,22 @@ class WordEncoder:
         rows = self.tokenizer.encode(runs)
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter(chain.from_iterable(rows), np.uint32, int(lengths.sum())), lengths
+
+    def _spaced(self, runs: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same of runs that are encoded many at a time, a space between them."""
+        groups = [runs[at : at + _SPACED] for at in range(0, len(runs), _SPACED)]
+        kept, lengths = [], []
+        for group, row in zip(
+            groups, self.tokenizer.encode([" ".join(group) for group in groups]), strict=True
+        ):
+            ids = np.array(row, np.uint32)
+            first = np.flatnonzero(self._begins[ids])
+            sizes = np.diff(first, append=len(ids))
+            if len(first) != len(group) or first[0]:  # a first token is unknown, or a run is a ▁ by itself
+                ids, sizes = self._alone(group)
+            kept.append(ids)
+            lengths.append(sizes)
+        return np.concatenate(kept), np.concatenate(lengths)
 
     def _together(self, runs: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The same of runs that are encoded many at a time."""
