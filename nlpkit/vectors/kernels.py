@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 
 FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 AHEAD = 4  # places of a word, and samples, whose memory is asked for before it is needed
+AT_ONCE = 64  # triples that are drawn together
 LINE = 16  # numbers of float32 in a line of the cache
 END = -1  # stands before, between and after documents in a stream of ids
 
@@ -257,7 +258,9 @@ def residuals(
 ) -> None:
     """``out`` (N,) float32 = w·ŵ + b + b̂ - log X of ``pairs`` (N, 2) and ``logs`` (N,); the tables stay."""
     size = words.shape[1] - 3
+    last = pairs.shape[0] - 1
     for n in range(pairs.shape[0]):
+        _fetch_row(words, pairs[min(n + AHEAD, last), 0])
         word = words[pairs[n, 0]]
         context = contexts[pairs[n, 1]]
         error = word[size] + context[size] - logs[n]
@@ -355,23 +358,41 @@ def draw_triples(
     ``pairs`` (word, alias) and ``targets`` (log X, threshold).
     """
     count = ids.shape[0]
-    aliases, thresholds = pairs[:, 1], targets[:, 1]
-    for n in range(triples.shape[0]):
-        state += np.uint64(0x9E3779B97F4A7C15)
-        bits = _mixed(state)
-        block = first if np.float64(bits >> np.uint64(32)) * 2.0**-32 < share else second
-        fraction = np.float64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
-        state += np.uint64(0x9E3779B97F4A7C15)
-        run = _drawn(_mixed(state), block, count, context_thresholds, context_aliases)
-        context = run - block
-        state += np.uint64(0x9E3779B97F4A7C15)
-        one = _drawn(_mixed(state), starts[run], starts[run + 1] - starts[run], thresholds, aliases)
-        here = masses[first + context]
-        run = (first if fraction * (here + masses[second + context]) < here else second) + context
-        state += np.uint64(0x9E3779B97F4A7C15)
-        other = _drawn(_mixed(state), starts[run], starts[run + 1] - starts[run], thresholds, aliases)
-        triples[n, 0], triples[n, 1], triples[n, 2] = pairs[one, 0], pairs[other, 0], ids[context]
-        ratios[n] = targets[one, 0] - targets[other, 0]
+    runs, columns = np.empty((AT_ONCE, 2), np.int64), np.empty((AT_ONCE, 2), np.int64)
+    fractions = np.empty((AT_ONCE, 2), np.float64)
+    for start in range(0, triples.shape[0], AT_ONCE):
+        size = min(AT_ONCE, triples.shape[0] - start)
+        # First where to look, for some triples, and then what is there: a nonzero is anywhere in memory.
+        for n in range(size):
+            state += np.uint64(0x9E3779B97F4A7C15)
+            bits = _mixed(state)
+            block = first if np.float64(bits >> np.uint64(32)) * 2.0**-32 < share else second
+            fraction = np.float64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
+            state += np.uint64(0x9E3779B97F4A7C15)
+            run = _drawn(_mixed(state), block, count, context_thresholds, context_aliases)
+            context = run - block
+            triples[start + n, 2] = ids[context]
+            here = masses[first + context]
+            for which in range(2):
+                if which == 1:
+                    at = first if fraction * (here + masses[second + context]) < here else second
+                    run = at + context
+                state += np.uint64(0x9E3779B97F4A7C15)
+                bits = _mixed(state)
+                many = np.uint64(starts[run + 1] - starts[run])
+                runs[n, which] = starts[run]
+                columns[n, which] = starts[run] + np.int64(((bits >> np.uint64(32)) * many) >> np.uint64(32))
+                fractions[n, which] = np.float64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
+                _fetch(pairs, 2 * columns[n, which])  # type: ignore[call-arg]
+                _fetch(targets, 2 * columns[n, which])  # type: ignore[call-arg]
+        for n in range(size):
+            for which in range(2):
+                column = columns[n, which]
+                if fractions[n, which] >= targets[column, 1]:
+                    columns[n, which] = runs[n, which] + pairs[column, 1]
+            one, other = columns[n, 0], columns[n, 1]
+            triples[start + n, 0], triples[start + n, 1] = pairs[one, 0], pairs[other, 0]
+            ratios[start + n] = targets[one, 0] - targets[other, 0]
     return state
 
 

@@ -51,5 +51,5 @@ class LeastSquares:
         """What held-out nonzeros (n,) add to a sum; see :meth:`nlpkit.vectors.held_out.HeldOut.loss`."""
         return np.array([0.5 * np.dot(weights, errors * errors)])
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: State, pool: ThreadPoolExecutor | None = None) -> None:
         """Nothing is left to do after the last epoch."""

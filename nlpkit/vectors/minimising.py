@@ -37,7 +37,7 @@ class Objective(Summed, Protocol):
     def stratum(self, state: State, number: int, pool: ThreadPoolExecutor | None = None) -> tuple[float, int]:
         """Change the state by the ``number``-th stratum of its epoch; the sum of the losses, and of how many."""
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: State, pool: ThreadPoolExecutor | None = None) -> None:
         """What follows the last epoch."""
 
 
@@ -94,7 +94,8 @@ class Minimisation:
             stopped = f" (stopped at {state.epoch})" if state.epoch < epochs else ""
             console.note(f"the best epoch was {state.best_epoch}{stopped}; its vectors are kept")
         state.recall()
-        self.objective.finish(state)
+        with ThreadPoolExecutor(self.jobs) as pool:
+            self.objective.finish(state, pool)
         if self.anchor is not None and self.anchor.freeze:
             self.anchor.pull(state)
 

@@ -28,6 +28,7 @@ parts' vectors free to shift against one another. P / 2 cells of a stratum share
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def arrange(
 
     def fill(block: int, records: np.ndarray, pairs: np.ndarray, targets: np.ndarray) -> None:
         seats = records[:, 1] // parts
-        order = np.argsort(seats, kind="stable")
+        # Of 16 bits numpy sorts by digits, several times as fast.
+        order = np.argsort(seats.astype(np.uint16) if each <= 1 << 16 else seats, kind="stable")
         pairs[:, 0] = records[order, 0]
         counts = records[order, 2].view(np.float32)
         np.log(counts, out=targets[:, 0])
@@ -184,28 +186,34 @@ class Ratio:
             1,
         )
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: State, pool: ThreadPoolExecutor | None = None) -> None:
         """Set the context biases to the best ones, the means over q of log X - w·ŵ - b, and have w explain them."""
-        drawn, size = self.runs.drawn, state.size
+        size, parts, ids = state.size, self.strata, self.runs.ids
         sums = np.zeros((2, len(state.contexts)))
-        each = self.runs.ids.shape[1]
-        for block in range(self.strata**2):
-            place = slice(drawn.offsets[block], drawn.offsets[block + 1])
-            runs = np.diff(self.runs.starts[block * each : (block + 1) * each + 1])
-            of = np.repeat(self.runs.ids[block % self.strata], runs)
-            logs = np.ascontiguousarray(drawn.targets[place, 0])
-            errors = np.empty(len(of), np.float32)
-            pairs = np.stack([drawn.pairs[place, 0], of], 1)
-            residuals(pairs, logs, state.words, state.contexts, errors)
-            mass = np.exp(logs) if self.literal else weights(np.exp(logs), self.x_max, self.alpha)
-            sums[0] += np.bincount(of, mass, len(sums[0]))
-            sums[1] += np.bincount(of, mass * errors, len(sums[0]))
+        for block, found in enumerate(
+            (pool.map if pool else map)(partial(self._errors, state), range(parts**2))
+        ):
+            there = ids[block % parts] >= 0
+            sums[:, ids[block % parts][there]] += found[:, there]
         met = sums[0] > 0
         state.contexts[met, size] -= (sums[1, met] / sums[0, met]).astype(np.float32)
         if self.free:
             shift = _common(state.contexts[met, : size + 1])
             state.words[:, :size] += shift
             state.contexts[met, size] -= np.einsum("vd,d->v", state.contexts[:, :size], shift)[met]
+
+    def _errors(self, state: State, block: int) -> np.ndarray:
+        """The mass, and the mass times w·ŵ + b + b̂ - log X, of each context of a block (2, C)."""
+        drawn, ids = self.runs.drawn, self.runs.ids
+        place, each = slice(drawn.offsets[block], drawn.offsets[block + 1]), ids.shape[1]
+        runs = np.diff(self.runs.starts[block * each : (block + 1) * each + 1])
+        seats = np.repeat(np.arange(each, dtype=np.int32), runs)
+        logs = np.ascontiguousarray(drawn.targets[place, 0])
+        errors = np.empty(len(seats), np.float32)
+        pairs = np.stack([drawn.pairs[place, 0], ids[block % self.strata][seats]], 1)
+        residuals(pairs, logs, state.words, state.contexts, errors)
+        mass = np.exp(logs) if self.literal else weights(np.exp(logs), self.x_max, self.alpha)
+        return np.stack([np.bincount(seats, values, each) for values in (mass, mass * errors)])
 
 
 def _common(contexts: np.ndarray) -> np.ndarray:
