@@ -315,9 +315,14 @@ def ratio(place: Place) -> Iterator[dict[str, Any]]:
         options = ["--size", 100, "--epochs", epochs, "--objective", objective, "--seed", seed, "-j", 2]
         return place.ours(text, objective, *options)
 
-    few, many = 1, 8
-    short, long = (seconds(command("ratio", epochs, 1)) for epochs in (few, many))
-    allowed = seconds(command("wls", 15, 1))
+    # As many epochs as fit into the time of the other: a process takes so much, and so much more for every epoch.
+    few, many = 2, 8
+    trial = {
+        "short": command("ratio", few, 1),
+        "long": command("ratio", many, 1),
+        "wls": command("wls", 15, 1),
+    }
+    short, long, allowed = (statistics.median(times) for times in in_turn(3, trial).values())
     epochs = {"wls": 15, "ratio": max(1, few + int((allowed - short) / (long - short) * (many - few)))}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in epochs}
     taken: dict[str, list[float]] = {name: [] for name in epochs}
