@@ -27,7 +27,7 @@ def command(
         float, typer.Option(metavar="X", help="Smaller counts weigh (count / x-max)^alpha.")
     ] = 0.75,
     lr: Annotated[
-        float | None, typer.Option(metavar="X", help="AdaGrad's rate (default: 0.05; of ratio 0.005).")
+        float | None, typer.Option(metavar="X", help="AdaGrad's rate (default: 0.05; of ratio 0.007).")
     ] = None,
     objective: Annotated[
         str,

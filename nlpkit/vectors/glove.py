@@ -60,7 +60,7 @@ def train(
     """Learn vectors from ``texts`` (a document an item, read once) and write them to the folder ``output``.
 
     ``objective`` is "wls" or "ratio"; the latter draws triples by ``sampling``, "weighted" or "literal". ``lr`` is
-    0.05, of ratio 0.005, unless given.
+    0.05, of ratio 0.007, unless given.
     ``init`` is a folder of vectors of the same size and recipe: its words start from theirs, and are drawn back to
     them by ``anchor`` or fixed by ``freeze`` (:mod:`nlpkit.vectors.anchoring`); words that the texts lack, or have
     fewer than ``min_count`` times, are in the output as they were. ``valid_share`` of the nonzeros is held out: the

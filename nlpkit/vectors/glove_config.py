@@ -7,7 +7,7 @@ from nlpkit import config
 from nlpkit.errors import UsageError, did_you_mean
 
 # AdaGrad's rates. A triple's error is not weighed by f and is a random draw: a smaller rate than that of GloVe serves.
-RATES = {"wls": 0.05, "ratio": 0.005}
+RATES = {"wls": 0.05, "ratio": 0.007}
 SAMPLINGS = ("weighted", "literal")
 
 
