@@ -11,6 +11,7 @@ are asked for. An epoch's time is what more epochs add to a whole process.
 """
 
 import argparse
+import gc
 import json
 import os
 import re
@@ -208,6 +209,7 @@ def _counted(text: Path) -> tuple[Any, list[Any], dict[str, float]]:
     from nlpkit.text.documents import read_documents
     from nlpkit.vectors import counting, samples
 
+    gc.set_threshold(50_000, 20, 100)  # as the command line has it
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for _ in range(2):  # the first time loads the compiled loops
