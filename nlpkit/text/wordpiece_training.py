@@ -39,13 +39,15 @@ def learn_wordpiece(raw: Any, options: dict[str, Any], texts: Iterable[str]) -> 
             counts = longer(counts, numbers.count)
             counts[: numbers.count] += np.bincount(stream[stream != LINE_END], minlength=numbers.count)
             aside.write(stream.data)
-        runs, table = numbers.since(0, 0), _Words()
-        assert runs is not None  # no run holds a line end
-        words = [raw.normalizer.normalize_str(run).translate(table).split() for run in runs]
+        names, table = numbers.since(0, 0), _Words()
+        assert names is not None  # no run holds a line end
+        del numbers
         every: Counter[str] = Counter()
         continued: set[str] = set()
-        for parts, count in zip(words, counts.tolist(), strict=False):
-            for word in parts:
+        for number, run in enumerate(names):  # in place: there can be millions
+            words, count = raw.normalizer.normalize_str(run).translate(table).split(), int(counts[number])
+            names[number] = " ".join(words)
+            for word in words:
                 continued.update(word[1:])
                 for character in word:
                     every[character] += count
@@ -58,25 +60,32 @@ def learn_wordpiece(raw: Any, options: dict[str, Any], texts: Iterable[str]) -> 
                 f"and {len(tails)} continuations; at least {options['vocab_size'] - room} is needed"
             )
         rare = dict.fromkeys(ord(c) for c in set(every) - set(best))
-        names = [" ".join(parts).translate(rare).encode("utf-8", "replace") for parts in words]
+        places, spelled = _spelled(names, rare)
+        del names
         options = options | {"special_tokens": [*options["special_tokens"], *tails]}
         steps = raw.normalizer, raw.pre_tokenizer
-        raw.normalizer, raw.pre_tokenizer = (
-            None,
-            pre_tokenizers.WhitespaceSplit(),
-        )  # the text is as they leave it
-        raw.train_from_iterator(_named_blocks(aside, names), trainers.WordPieceTrainer(**options))
+        # The text is as these steps leave it.
+        raw.normalizer, raw.pre_tokenizer = None, pre_tokenizers.WhitespaceSplit()
+        raw.train_from_iterator(_named_blocks(aside, places, spelled), trainers.WordPieceTrainer(**options))
         raw.normalizer, raw.pre_tokenizer = steps
     return _without_added(raw, frozenset(tails))
 
 
-def _named_blocks(aside: IO[bytes], names: list[bytes]) -> Iterator[str]:
-    """The text that a file of int32 numbers stands for, in blocks; V names."""
-    places = runs_of(np.fromiter(map(len, names), np.int64, len(names)))
-    table = np.frombuffer(b"".join(names), np.uint8)
+def _spelled(names: list[str], left_out: dict[int, None]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each name (V,) stands in the bytes of all of them, without some characters; and those bytes."""
+    lengths, spelled = np.zeros(len(names), np.int64), bytearray()
+    for number, name in enumerate(names):
+        before = len(spelled)
+        spelled += (name.translate(left_out) if left_out else name).encode("utf-8", "replace")
+        lengths[number] = len(spelled) - before
+    return runs_of(lengths), np.frombuffer(bytes(spelled), np.uint8)
+
+
+def _named_blocks(aside: IO[bytes], places: np.ndarray, spelled: np.ndarray) -> Iterator[str]:
+    """The text that a file of int32 numbers stands for, in blocks."""
     aside.seek(0)
     while data := aside.read(_BLOCK):
-        yield named(np.frombuffer(data, np.int32), places, table)[0].decode()
+        yield named(np.frombuffer(data, np.int32), places, spelled)[0].decode()
 
 
 def _without_added(raw: Any, names: frozenset[str]) -> Any:
